@@ -1,0 +1,50 @@
+"""keras_mtl: find what tasks should share, train it, and serve each task at its own cost.
+
+::
+
+    functional keras.Model --read--> BackboneGraph (units)
+                                         | Strategy: which choices are open, how they are relaxed
+                                         v
+                               MultiTaskSearchModel --fit--> decide --> Architecture (JSON)
+                                                                           | build(architecture=...)
+                                                                           v
+                       SavedModel <--export-- MultiTaskModel <------------ +   --fit--> trained
+
+Reading order: `architecture` (what a decision is), `task`, `graph` (reading a backbone into units),
+`assemble` (the one function that makes every model), `strategies` (one method per file), `models`
+(training), `build` (the door), `export`.
+"""
+
+from keras_mtl import callbacks, data, graph, heads, layers, metrics, models, plot, strategies
+from keras_mtl.architecture import Architecture
+from keras_mtl.build import build
+from keras_mtl.errors import (
+    ArchitectureError,
+    DataError,
+    NonFiniteError,
+    UnsupportedBackboneError,
+)
+from keras_mtl.metrics import relative_performance
+from keras_mtl.task import Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Architecture",
+    "ArchitectureError",
+    "DataError",
+    "NonFiniteError",
+    "Task",
+    "UnsupportedBackboneError",
+    "build",
+    "callbacks",
+    "data",
+    "graph",
+    "heads",
+    "layers",
+    "metrics",
+    "models",
+    "plot",
+    "relative_performance",
+    "strategies",
+]

@@ -1,0 +1,252 @@
+"""Architecture: for every task and every unit of the backbone, what that task does there."""
+
+import dataclasses
+import json
+import os
+import types
+from collections.abc import Mapping
+
+from keras_mtl.errors import ArchitectureError, suggestion
+
+FORMAT_VERSION = 1
+SHARED, OWN, SKIP = "shared", "own", "skip"
+NORMALISATION = (SHARED, "task")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Architecture:
+    """A decision as plain data: immutable, comparable, JSON both ways.
+
+    Gradient searches, outer-loop searches and hand-made plans all end here; models, counts, plots
+    and exports all begin here. Two architectures are equal when they say the same for the same
+    backbone; `origin` and `costs` do not count.
+
+    Args:
+        tasks: tuple of string. Task names, in order.
+        units: tuple of string. Names of the searchable units, in order.
+        choices: mapping from task to a tuple with one choice per unit: `"shared"`, `"own"`,
+            `"skip"` or the name of a branch (a copy used by several tasks).
+        fingerprint: string. Of the backbone the units belong to; `""` fits any.
+        granularity: string. How the backbone was cut: `"block"`, `"operator"`, `"stage"`.
+        normalisation: `"shared"` (with its copy) or `"task"` (every task has its own).
+        masks: mapping. Channel masks per unit and task (feature partitioning).
+        fusions: tuple. Fusion edges between columns (MTL-NAS and its family).
+        origin: mapping. Strategy, seed and settings that led here.
+        costs: mapping. Parameters and FLOPs, filled in by the library; see `parameters`, `flops`.
+
+    Raises:
+        ArchitectureError: when the parts do not fit together.
+
+    Example:
+
+    >>> from keras_mtl import Architecture
+    >>> plan = Architecture(("a", "b"), ("u", "v"), {"a": ("shared", "own"), "b": ("shared", "skip")})
+    >>> Architecture.from_json(plan.to_json()) == plan
+    True
+    """
+
+    tasks: tuple
+    units: tuple
+    choices: Mapping
+    fingerprint: str = ""
+    granularity: str = "block"
+    normalisation: str = SHARED
+    masks: Mapping = dataclasses.field(default_factory=dict)
+    fusions: tuple = ()
+    origin: Mapping = dataclasses.field(default_factory=dict, compare=False)
+    costs: Mapping = dataclasses.field(default_factory=dict, compare=False)
+
+    def __post_init__(self):
+        fill = object.__setattr__
+        fill(self, "tasks", tuple(self.tasks))
+        fill(self, "units", tuple(self.units))
+        fill(self, "fusions", _frozen(self.fusions))
+        for name in ("masks", "origin", "costs"):
+            fill(self, name, _frozen(getattr(self, name)))
+        if not isinstance(self.choices, Mapping) or set(self.choices) != set(self.tasks):
+            raise ArchitectureError(
+                f"`choices` must have one entry for each of the tasks {list(self.tasks)}. "
+                f"Received: choices for {list(self.choices)}."
+            )
+        for task in self.tasks:
+            choices = tuple(self.choices[task])
+            if len(choices) != len(self.units) or not all(isinstance(c, str) for c in choices):
+                raise ArchitectureError(
+                    f"`choices[{task!r}]` must hold one string for each of the {len(self.units)} "
+                    f"units. Received: {list(choices)}."
+                )
+        fill(
+            self,
+            "choices",
+            types.MappingProxyType({task: tuple(self.choices[task]) for task in self.tasks}),
+        )
+        if self.normalisation not in NORMALISATION:
+            raise ArchitectureError(
+                f"`normalisation` must be one of {NORMALISATION}. "
+                f"Received: normalisation={self.normalisation!r}."
+            )
+
+    def __hash__(self):
+        return hash((self.tasks, self.units, tuple(self.choices.items()), self.fingerprint))
+
+    def __reduce__(self):
+        return Architecture.from_json, (self.to_json(),)
+
+    def __repr__(self):
+        skipped = sum(c == SKIP for row in self.choices.values() for c in row)
+        strategy = self.origin.get("strategy")
+        made = f", strategy={strategy!r}" if strategy else ""
+        return (
+            f"<Architecture tasks={list(self.tasks)} units={len(self.units)} "
+            f"skipped={skipped}{made}>"
+        )
+
+    def replace(self, **changes):
+        """Returns a copy with some parts changed."""
+        return dataclasses.replace(self, **changes)
+
+    def choice(self, task, unit):
+        """The choice of one task at one unit, by name."""
+        return self.choices[task][self.units.index(unit)]
+
+    def check_backbone(self, fingerprint, units):
+        """Raises `ArchitectureError` unless the plan was made for the given backbone."""
+        if self.fingerprint and self.fingerprint != fingerprint:
+            raise ArchitectureError(
+                "`architecture` must belong to this backbone. Received: an architecture for "
+                f"fingerprint {self.fingerprint!r}; the backbone's is {fingerprint!r}. Build it "
+                "with the backbone it was decided for (same layers and input shape)."
+            )
+        if self.units != tuple(units):
+            unknown = [u for u in self.units if u not in units]
+            missing = [u for u in units if u not in self.units]
+            raise ArchitectureError(
+                f"`architecture` must name the backbone's {len(units)} units in order. Received: "
+                f"{len(self.units)} units; unknown: {unknown[:3]}, missing: {missing[:3]}."
+            )
+
+    # Costs ------------------------------------------------------------------------------------
+
+    def parameters(self, task=None):
+        """Number of parameters: of one task's path and head, or of all (shared ones once)."""
+        return self._cost("parameters", task)
+
+    def flops(self, task=None):
+        """FLOPs (2 x multiply-adds) of one example: for one task, or all (shared work once)."""
+        return self._cost("flops", task)
+
+    def _cost(self, kind, task):
+        if not self.costs:
+            raise ArchitectureError(
+                f"`{kind}()` needs the costs of the units, which this hand-made architecture has "
+                "not. Use `keras_mtl.build(backbone, tasks, architecture=...).architecture`."
+            )
+        if task is not None and task not in self.tasks:
+            raise ArchitectureError(
+                f"`task` must be one of {list(self.tasks)}. Received: task={task!r}."
+                + suggestion(task, self.tasks)
+            )
+        if task is None:
+            return self.costs[kind]["together"]
+        return self.costs[kind]["tasks"][task]
+
+    def summary(self):
+        """A table of the choices, and of parameters and FLOPs per task and together."""
+        short = {SHARED: "shared", OWN: "own", SKIP: "-"}
+        rows = [["unit", *self.tasks]]
+        for i, unit in enumerate(self.units):
+            rows.append([unit, *(short.get(c := self.choices[t][i], c) for t in self.tasks)])
+        text = _table(rows)
+        if self.costs:
+            rows = [["", *self.tasks, "together"]]
+            for kind in ("parameters", "flops"):
+                values = [self._cost(kind, t) for t in (*self.tasks, None)]
+                rows.append([kind if kind == "parameters" else "FLOPs", *map(_count, values)])
+            text += "\n\n" + _table(rows)
+        return text
+
+    # JSON -------------------------------------------------------------------------------------
+
+    def to_json(self, indent=None):
+        """The whole plan as a JSON string."""
+        data = {"format_version": FORMAT_VERSION}
+        for field in dataclasses.fields(self):
+            data[field.name] = _thawed(getattr(self, field.name))
+        return json.dumps(data, indent=indent)
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what `to_json` wrote; refuses broken text and unknown versions."""
+        try:
+            data = json.loads(text)
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ArchitectureError(
+                f"`text` must be the JSON of an architecture. Received: text that breaks off or "
+                f"does not parse ({error})."
+            ) from None
+        if not isinstance(data, dict) or "format_version" not in data:
+            raise ArchitectureError(
+                "`text` must be the JSON of an architecture, with a `format_version`. Received: "
+                f"{str(text)[:60]!r}."
+            )
+        version = data.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise ArchitectureError(
+                f"`format_version` must be {FORMAT_VERSION}. Received: format_version={version!r}. "
+                "Use the version of keras_mtl that wrote it."
+            )
+        known = {field.name for field in dataclasses.fields(cls)}
+        missing = {"tasks", "units", "choices"} - set(data)
+        if missing or set(data) - known:
+            raise ArchitectureError(
+                f"`text` must have the fields of an architecture. Missing: {sorted(missing)}; "
+                f"unknown: {sorted(set(data) - known)}."
+            )
+        return cls(**data)
+
+    def save(self, path):
+        """Writes the plan to a JSON file, whole or not at all."""
+        temporary = f"{path}.partial"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(self.to_json(indent=1))
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path):
+        """Reads a plan from a JSON file."""
+        with open(path, encoding="utf-8") as file:
+            return cls.from_json(file.read())
+
+
+def _frozen(data):
+    if isinstance(data, Mapping):
+        return types.MappingProxyType({key: _frozen(value) for key, value in data.items()})
+    if isinstance(data, (list, tuple)):
+        return tuple(_frozen(value) for value in data)
+    return data
+
+
+def _thawed(data):
+    if isinstance(data, Mapping):
+        return {key: _thawed(value) for key, value in data.items()}
+    if isinstance(data, tuple):
+        return [_thawed(value) for value in data]
+    return data
+
+
+def _count(number):
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return f"{number:.0f}"
+
+
+def _table(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

@@ -1,0 +1,166 @@
+"""BackupAndResume: an interrupted training goes on as if nothing had happened."""
+
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_mtl.report import say
+
+_VERSION = 1
+
+
+class BackupAndResume(keras.callbacks.Callback):
+    """Writes the whole state of a training into one file after every epoch, and continues from it.
+
+    The file holds weights, policy, both optimizers, step, plan, normalisation statistics, the states
+    of random numbers, the history, and the plain state of the other callbacks (early stopping,
+    learning-rate plateaus). It is replaced atomically: a kill at any moment leaves the last whole
+    one. Start the same script again and `fit` goes on after the last finished epoch. With
+    `keras_mtl.data.search_split` the data position follows from the step, and with one seed and
+    deterministic operations the result is bit-identical to that of an uninterrupted run.
+
+    A finished training leaves its file, so that the same `fit` returns at once with its history;
+    delete the file to begin again.
+
+    Args:
+        filepath: string or path of the backup file, such as `"run/backup.npz"`.
+        verbose: bool. Whether to say that a training was continued.
+
+    Raises:
+        ValueError: when the file belongs to another model.
+
+    Example:
+
+    >>> import keras_mtl
+    >>> keras_mtl.callbacks.BackupAndResume("/tmp/keras_mtl_example/backup.npz").next_epoch
+    0
+    """
+
+    def __init__(self, filepath, *, verbose=True):
+        super().__init__()
+        self.filepath = pathlib.Path(filepath)
+        self.verbose = verbose
+        self.next_epoch = 0
+        self._companions = []
+        self._rows = []
+
+    def begin(self, model, callbacks):
+        """Restores the state, if there is one; `fit` of the library's models calls this first."""
+        self._companions = [c for c in callbacks if c is not self]
+        self._rows = []
+        self.next_epoch = 0
+        if not self.filepath.exists():
+            return
+        with np.load(self.filepath, allow_pickle=False) as file:
+            state = json.loads(str(file["state"]))
+            arrays = {key: file[key] for key in file.files if key != "state"}
+        self._check(model, state)
+        for i, variable in enumerate(_variables(model)):
+            variable.assign(arrays[f"variable_{i}"])
+        for i, companion in enumerate(self._companions):
+            for name, value in state["callbacks"][i].items():
+                setattr(companion, name, value)
+            for name in state["arrays"][i]:
+                count = state["arrays"][i][name]
+                values = [arrays[f"callback_{i}_{name}_{j}"] for j in range(count)]
+                setattr(companion, name, values)
+        self._rows = state["rows"]
+        self.next_epoch = state["next_epoch"]
+        if self.verbose:
+            say(f"Continuing after epoch {self.next_epoch} from {self.filepath}.")
+
+    def _check(self, model, state):
+        found = [list(v.shape) for v in _variables(model)]
+        classes = [type(c).__name__ for c in self._companions]
+        same = state["version"] == _VERSION and state["shapes"] == found
+        if not same or state["task_names"] != list(model.task_names):
+            raise ValueError(
+                f"`filepath` must hold a backup of this model. Received: {str(self.filepath)!r} "
+                f"with {len(state['shapes'])} variables for the tasks {state['task_names']}; the "
+                f"model has {len(found)} for {list(model.task_names)}. Delete the file to begin "
+                "again."
+            )
+        if state["classes"] != classes:
+            raise ValueError(
+                f"`callbacks` must be those of the interrupted training: {state['classes']}. "
+                f"Received: {classes}."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._rows.append([epoch, {key: float(value) for key, value in (logs or {}).items()}])
+        variables = _variables(self.model)
+        arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+        state = {
+            "version": _VERSION,
+            "task_names": list(self.model.task_names),
+            "shapes": [list(v.shape) for v in variables],
+            "next_epoch": epoch + 1,
+            "rows": self._rows,
+            "classes": [type(c).__name__ for c in self._companions],
+            "callbacks": [_plain_state(c) for c in self._companions],
+            "arrays": [],
+        }
+        for i, companion in enumerate(self._companions):
+            lists = _array_state(companion)
+            state["arrays"].append({name: len(values) for name, values in lists.items()})
+            for name, values in lists.items():
+                arrays |= {f"callback_{i}_{name}_{j}": v for j, v in enumerate(values)}
+        write_atomically(self.filepath, {**arrays, "state": np.array(json.dumps(state))})
+
+    def on_train_end(self, logs=None):
+        """Puts the epochs of the interrupted runs in front of this run's history."""
+        history = self.model.history
+        before = [row for row in self._rows if row[0] not in history.epoch]
+        merged = {}
+        for _, row in before:
+            for key, value in row.items():
+                merged.setdefault(key, []).append(value)
+        for key, values in history.history.items():
+            merged[key] = merged.get(key, []) + values
+        history.history = merged
+        history.epoch = [epoch for epoch, _ in before] + history.epoch
+
+
+def write_atomically(path, arrays):
+    """Writes an `.npz` file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _variables(model):
+    """Every variable that decides how the training goes on, in a fixed order."""
+    names = ("optimizer", "policy_optimizer", "warmup_optimizer")
+    optimizers = [getattr(model, name, None) for name in names]
+    known = {}
+    for variable in [*model.variables, *(v for o in optimizers if o for v in o.variables)]:
+        known.setdefault(id(variable), variable)
+    rows = {id(v) for metric in model.metrics for v in metric.variables}
+    return [variable for key, variable in known.items() if key not in rows]
+
+
+def _plain_state(callback):
+    kinds = (bool, int, float, str, type(None))
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in vars(callback).items()
+        if not name.startswith("_") and isinstance(value, (*kinds, np.generic))
+    }
+
+
+def _array_state(callback):
+    return {
+        name: [np.asarray(v) for v in value]
+        for name, value in vars(callback).items()
+        if not name.startswith("_")
+        and isinstance(value, (list, tuple))
+        and value
+        and all(isinstance(v, np.ndarray) for v in value)
+    }

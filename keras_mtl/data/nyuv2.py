@@ -1,0 +1,114 @@
+"""NYU Depth V2 in small pictures: segmentation, depth and surface normals."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+_FOLDER = "nyuv2_small"
+_VERSION = "1.0.0"
+_VAL_SHARE = 0.15
+_SPLITS = ("train", "val", "train+val", "test")
+_SEGMENTATION = {13: "segmentation_13", 40: "segmentation"}
+
+
+def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None, cache=False):
+    """The 1,449 labelled pictures of NYU Depth V2 at 96×128 pixels, with three dense tasks.
+
+    The official training part has 795 pictures; its last 15 % are `"val"`, the rest `"train"`.
+    `"train+val"` is the whole of it and `"test"` the official test part of 654. Pictures come in
+    the same order every time.
+
+    Args:
+        split: `"train"`, `"val"`, `"train+val"` or `"test"`.
+        data_dir: the folder that contains the TFDS folder `nyuv2_small`; by default
+            `$KERAS_MTL_DATA/tfds`.
+        classes: 13 or 40. The set of segmentation classes.
+        batch_size: positive int, or `None` for single pictures.
+        limit: positive int. The number of first pictures to use; by default all.
+        cache: bool. Whether to keep the decoded pictures in memory (0.4 MB each) once read.
+
+    Returns:
+        A `tf.data.Dataset` of `(image, labels)`. `image` is float32 of shape `(96, 128, 3)`
+        between 0 and 1. `labels` has `"segmentation"`, int32 of shape `(96, 128)` where 255 is
+        ignored; `"depth"`, metres in float32 of shape `(96, 128, 1)`, NaN where missing; and
+        `"normals"`, float32 unit vectors of shape `(96, 128, 3)`.
+
+    Raises:
+        ValueError: when an argument is out of range.
+        FileNotFoundError: when the data are not there.
+
+    Reference: [Indoor Segmentation and Support Inference from RGBD
+        Images](https://cs.nyu.edu/~fergus/papers/indoor_seg_support.pdf).
+    """
+    if split not in _SPLITS:
+        raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
+    if classes not in _SEGMENTATION:
+        raise ValueError(f"`classes` must be 13 or 40. Received: classes={classes!r}.")
+    for name, value in {"batch_size": batch_size, "limit": limit}.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer or None. Received: {name}={value!r}."
+            )
+    folder = _find_folder(data_dir)
+
+    # Optional for those who bring their own data, and slow to import.
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    num_official = builder.info.splits["train"].num_examples
+    num_train = num_official - round(_VAL_SHARE * num_official)
+    part = {
+        "train": f"train[:{num_train}]",
+        "val": f"train[{num_train}:]",
+        "train+val": "train",
+        "test": "test",
+    }[split]
+    # TFDS reads files in parallel and, unless told otherwise, decides on its own to cache.
+    reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    dataset = builder.as_dataset(split=part, shuffle_files=False, read_config=reading)
+    if limit is not None:
+        dataset = dataset.take(limit)
+    dataset = dataset.map(
+        lambda example: _convert(example, _SEGMENTATION[classes]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    if cache:
+        dataset = dataset.cache()
+    if batch_size is not None:
+        dataset = dataset.batch(batch_size)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _find_folder(data_dir):
+    if data_dir is None:
+        root = os.environ.get("KERAS_MTL_DATA")
+        if not root:
+            raise FileNotFoundError(
+                "`data_dir` must be given where the environment variable KERAS_MTL_DATA is not "
+                f"set. Received: data_dir=None. Pass the folder that contains `{_FOLDER}`."
+            )
+        data_dir = Path(root) / "tfds"
+    folder = Path(data_dir) / _FOLDER / _VERSION
+    if not (folder / "dataset_info.json").is_file():
+        raise FileNotFoundError(
+            f"`data_dir` must contain the TFDS folder `{_FOLDER}/{_VERSION}`. "
+            f"Received: data_dir={str(data_dir)!r}. Pass another `data_dir`, or set the "
+            f"environment variable KERAS_MTL_DATA to the folder that contains `tfds/{_FOLDER}`."
+        )
+    return folder
+
+
+def _convert(example, segmentation):
+    millimetres = tf.cast(example["depth"], "float32")
+    # A byte v stands for the component v / 124 - 1, rounded: hence the normalisation.
+    normals = tf.cast(example["normal"], "float32") / 124.0 - 1.0
+    return tf.cast(example["image"], "float32") / 255.0, {
+        "segmentation": tf.cast(example[segmentation], "int32")[..., 0],
+        "depth": tf.where(millimetres > 0, millimetres / 1000.0, float("nan")),
+        "normals": tf.math.l2_normalize(normals, axis=-1),
+    }

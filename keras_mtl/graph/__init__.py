@@ -1,0 +1,28 @@
+"""Reading a backbone: its calls (`read`), its units (`find_units`), what they cost (`flops`)."""
+
+from keras_mtl.graph.backbone_graph import INPUT, BackboneGraph, Call, Value, is_functional, read
+from keras_mtl.graph.costs import flops, parameters, register_flops
+from keras_mtl.graph.units import (
+    Unit,
+    context_calls,
+    find_units,
+    is_normalisation,
+    is_weighted,
+)
+
+__all__ = [
+    "INPUT",
+    "BackboneGraph",
+    "Call",
+    "Unit",
+    "Value",
+    "context_calls",
+    "find_units",
+    "flops",
+    "is_functional",
+    "is_normalisation",
+    "is_weighted",
+    "parameters",
+    "read",
+    "register_flops",
+]

@@ -1,0 +1,238 @@
+"""A backbone as data: the calls of a functional Keras model, in order, and the units they form."""
+
+import dataclasses
+import hashlib
+import json
+
+import keras
+
+from keras_mtl.errors import UnsupportedBackboneError
+
+INPUT = -1  # the `node` of a value that is an input of the backbone
+
+_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), _x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """Names one tensor of the backbone: output number `output` of call number `node`."""
+
+    node: int
+    output: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call of one operation.
+
+    Args:
+        index: int. Position in the order of execution.
+        key: string. Path of the operation; calls of one shared layer have the same key.
+        operation: the user's `keras.Operation` (read only; models own clones of it).
+        args, kwargs: what it was called with; tensors are replaced by `Value`.
+        outputs: tuple of `keras.KerasTensor`, the flat outputs' shapes and types.
+    """
+
+    index: int
+    key: str
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: tuple
+
+    @property
+    def inputs(self):
+        """Flat tuple of the `Value`s that the call reads."""
+        return tuple(x for x in keras.tree.flatten((self.args, self.kwargs)) if isinstance(x, Value))
+
+    def replay(self, operation, tensor_of):
+        """Calls `operation` as the original was called; `tensor_of(value)` gives its tensors."""
+
+        def replace(x):
+            return tensor_of(x) if isinstance(x, Value) else x
+
+        args, kwargs = keras.tree.map_structure(replace, (self.args, self.kwargs))
+        return operation(*args, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BackboneGraph:
+    """Everything that the library knows of a backbone; made by `read`.
+
+    Args:
+        name: string. The backbone's name.
+        inputs: tuple of `keras.KerasTensor`, with names.
+        calls: tuple of `Call`, in order of execution; nested functional models are opened.
+        output: `Value`. The features.
+        backbone: the user's model (for its configuration; never changed).
+    """
+
+    name: str
+    inputs: tuple
+    calls: tuple
+    output: Value
+    backbone: keras.Model
+
+    def spec(self, value):
+        """The `keras.KerasTensor` (shape and type) of a `Value`."""
+        if value.node == INPUT:
+            return self.inputs[value.output]
+        return self.calls[value.node].outputs[value.output]
+
+    @property
+    def features(self):
+        """Shape and type of the backbone's output."""
+        return self.spec(self.output)
+
+    @property
+    def fingerprint(self):
+        """A short hash of the calls, their classes and shapes; weights and names do not count."""
+        text = [[list(x.shape), str(x.dtype)] for x in self.inputs]
+        text += [
+            [type(c.operation).__name__, [[v.node, v.output] for v in c.inputs]]
+            + [list(x.shape) for x in c.outputs]
+            for c in self.calls
+        ]
+        return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:16]
+
+
+def read(backbone):
+    """Reads a functional backbone into a `BackboneGraph`, with public Keras names only.
+
+    The model is replayed by `keras.models.clone_model` with stand-ins for its operations, so that
+    neither the backbone nor its layers are changed. A `Sequential` model counts as functional;
+    nested functional models are opened; any other layer is one operation.
+
+    Args:
+        backbone: functional `keras.Model` with one output.
+
+    Returns:
+        A `BackboneGraph`.
+
+    Raises:
+        UnsupportedBackboneError: for anything else, with the way out.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> inputs = keras.Input((8,))
+    >>> backbone = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Dense(8)(inputs)))
+    >>> [call.outputs[0].shape for call in keras_mtl.graph.read(backbone).calls]
+    [(None, 8), (None, 4)]
+    """
+    _check(backbone)
+    reader = _Reader()
+    inputs = [Value(INPUT, i) for i in range(len(backbone.inputs))]
+    (output,) = reader.replay(backbone, inputs, prefix="")
+    specs = tuple(keras.KerasTensor(x.shape, x.dtype, name=x.name) for x in backbone.inputs)
+    return BackboneGraph(backbone.name, specs, tuple(reader.calls), output, backbone)
+
+
+class _StandIn(keras.Operation):
+    """Has the shapes of an operation without being it: calling it leaves the original alone."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.operation.compute_output_spec(*args, **kwargs)
+
+    def call(self, *args, **kwargs):
+        return self.operation(*args, **kwargs)
+
+
+class _Reader:
+    def __init__(self):
+        self.calls = []
+        self.keys = {}  # id(operation) -> key
+        self.values = {}  # id(symbolic tensor) -> Value
+        self.alive = []  # keeps those tensors, so that no id is used twice
+        self.stand_ins = {}
+
+    def key(self, operation, prefix):
+        if id(operation) not in self.keys:
+            taken = set(self.keys.values())
+            key = f"{prefix}{operation.name}".replace("/", ".")
+            while key in taken:
+                key += "_"
+            self.keys[id(operation)] = key
+        return self.keys[id(operation)]
+
+    def remember(self, tensors, values):
+        for tensor, value in zip(tensors, values, strict=True):
+            self.values[id(tensor)] = value
+            self.alive.append(tensor)
+
+    def replay(self, model, inputs, prefix):
+        """Records the calls of `model`; returns the `Value`s of its flat outputs."""
+        plain = keras.Model(list(model.inputs), list(model.outputs))
+        symbols = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in plain.inputs]
+        self.remember(symbols, inputs)
+
+        def stand_in(operation):
+            if id(operation) not in self.stand_ins:
+                self.stand_ins[id(operation)] = _StandIn(operation)
+            return self.stand_ins[id(operation)]
+
+        def record(stand_in, *args, **kwargs):
+            outputs = stand_in(*args, **kwargs)
+            flat = keras.tree.flatten(outputs)
+            if is_functional(stand_in.operation):
+                values = self.open(stand_in.operation, args, kwargs, prefix)
+            else:
+                values = self.record(stand_in.operation, args, kwargs, flat, prefix)
+            self.remember(flat, values)
+            return outputs
+
+        replayed = keras.models.clone_model(
+            plain, input_tensors=symbols, clone_function=stand_in, call_function=record
+        )
+        return [self.values[id(x)] for x in replayed.outputs]
+
+    def record(self, operation, args, kwargs, outputs, prefix):
+        index = len(self.calls)
+        args, kwargs = keras.tree.map_structure(
+            lambda x: self.values[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
+        )
+        specs = tuple(keras.KerasTensor(x.shape, x.dtype) for x in outputs)
+        key = self.key(operation, prefix)
+        self.calls.append(Call(index, key, operation, args, kwargs, specs))
+        return [Value(index, i) for i in range(len(outputs))]
+
+    def open(self, model, args, kwargs, prefix):
+        structure = args[0] if args else kwargs["inputs"]
+        if isinstance(structure, dict) and not isinstance(model.input, dict):
+            structure = [structure[x.name] for x in model.inputs]
+        inputs = [self.values[id(x)] for x in keras.tree.flatten(structure)]
+        return self.replay(model, inputs, f"{self.key(model, prefix)}.")
+
+
+def is_functional(model):
+    """Whether `model` is a functional model (or a built `Sequential`), which can be opened."""
+    return isinstance(model, _Functional) or (isinstance(model, keras.Sequential) and model.built)
+
+
+def _check(backbone):
+    if not isinstance(backbone, keras.Model):
+        raise UnsupportedBackboneError(
+            "`backbone` must be a functional `keras.Model`. "
+            f"Received: backbone={backbone!r} of type {type(backbone).__name__}."
+        )
+    if isinstance(backbone, keras.Sequential) and not backbone.built:
+        raise UnsupportedBackboneError(
+            f"`backbone` must be built. Received: an unbuilt Sequential model {backbone.name!r}. "
+            "Begin it with a `keras.Input`."
+        )
+    if not is_functional(backbone):
+        raise UnsupportedBackboneError(
+            "`backbone` must be a functional `keras.Model`, whose layers can be read. Received: the "
+            f"subclassed model {type(backbone).__name__}, which hides its layers in `call`. Use "
+            "`keras.Model(inputs, outputs)` with the same layers called one by one."
+        )
+    if len(backbone.outputs) != 1:
+        raise UnsupportedBackboneError(
+            "`backbone` must have one output, the features that the heads read. Received: "
+            f"{len(backbone.outputs)} outputs {[x.name for x in backbone.outputs]}. Use "
+            "`keras.Model(backbone.input, backbone.outputs[i])`, or concatenate the outputs."
+        )

@@ -1,0 +1,293 @@
+"""Units: the stretches of a backbone that are chosen as one piece (DESIGN: reading the backbone)."""
+
+import dataclasses
+
+import keras
+
+from keras_mtl.graph.backbone_graph import INPUT, Value
+
+GRANULARITIES = ("block", "operator", "stage")
+
+NORMALISATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+_PADDINGS = (
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+)
+
+
+def is_normalisation(operation):
+    """Whether an operation is a normalisation layer, which belongs to the operator before it."""
+    return isinstance(operation, NORMALISATIONS)
+
+
+def is_weighted(operation):
+    """Whether an operation has weights of the network (fixed input statistics do not count)."""
+    return bool(getattr(operation, "weights", ())) and not isinstance(
+        operation, keras.layers.Normalization
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A stretch of calls with one output.
+
+    Args:
+        name: string. The name of its first weighted operation.
+        calls: tuple of int. The indices of its calls, in order.
+        inputs: tuple of `Value`. What it reads from outside, without context values.
+        output: `Value`. What it hands on.
+        skip: `None`, or the `Value` that takes the output's place when the unit is skipped.
+        skip_by: `"shortcut"` (the branch of a final `Add` with fewer weighted operations),
+            `"identity"` (input and output have one shape) or `None` (always on).
+        searchable: bool. Whether an Architecture has a choice here: it has weights, or several
+            operations. Pooling, reshaping and the like belong to every task's path.
+    """
+
+    name: str
+    calls: tuple
+    inputs: tuple
+    output: Value
+    skip: Value | None
+    skip_by: str | None
+    searchable: bool
+
+
+def context_calls(graph):
+    """Indices of the calls that compute values from the inputs without weights (masks, rescaling).
+
+    Such values are available everywhere; they neither belong to a unit nor block a cut.
+    """
+    context = set()
+    for call in graph.calls:
+        known = all(v.node == INPUT or v.node in context for v in call.inputs)
+        if known and not is_weighted(call.operation):
+            context.add(call.index)
+    # A backbone without weights before its output has no units at all: nothing is context then.
+    return context if graph.output.node not in context else set()
+
+
+def find_units(graph, granularity="block"):
+    """Cuts a backbone into units.
+
+    Args:
+        graph: `BackboneGraph`.
+        granularity: `"block"` (stretches between cuts), `"operator"` (single weighted operators
+            with their normalisation) or `"stage"` (blocks of one spatial size).
+
+    Returns:
+        A tuple of `Unit` in order of execution that together hold every call but the context's.
+
+    Raises:
+        ValueError: for another granularity.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> x = inputs = keras.Input((8,))
+    >>> for _ in range(2):
+    ...     x = keras.layers.Add()([x, keras.layers.Dense(8, activation="relu")(x)])
+    >>> graph = keras_mtl.graph.read(keras.Model(inputs, x))
+    >>> [unit.skip_by for unit in keras_mtl.graph.find_units(graph)]
+    ['shortcut', 'shortcut']
+    """
+    if granularity not in GRANULARITIES:
+        raise ValueError(
+            f"`granularity` must be one of {GRANULARITIES}. Received: granularity={granularity!r}."
+        )
+    finder = _Finder(graph)
+    if granularity == "operator":
+        groups = finder.operators()
+    else:
+        groups = finder.blocks()
+        if granularity == "stage":
+            groups = finder.stages(groups)
+    return finder.units(groups)
+
+
+class _Finder:
+    """Holds what the granularities share: who reads what, and what is context."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.context = context_calls(graph)
+        self.order = [c.index for c in graph.calls if c.index not in self.context]
+        self.readers = {}
+        for call in graph.calls:
+            for value in call.inputs:
+                self.readers.setdefault(value, []).append(call.index)
+
+    def is_context(self, value):
+        return value.node == INPUT or value.node in self.context
+
+    def operation(self, index):
+        return self.graph.calls[index].operation
+
+    def shape(self, value):
+        return tuple(self.graph.spec(value).shape)
+
+    def same_shape(self, index):
+        """Whether a call keeps the shape of its only input."""
+        call = self.graph.calls[index]
+        values = [v for v in call.inputs if not self.is_context(v)]
+        return (
+            len(values) == 1
+            and len(call.outputs) == 1
+            and self.shape(values[0]) == tuple(call.outputs[0].shape)
+        )
+
+    def stretches(self):
+        """The calls between cuts: a cut lies where only the last call's value is still read."""
+        last_read = {value: max(readers) for value, readers in self.readers.items()}
+        last_read[self.graph.output] = len(self.graph.calls)
+        stretches, current, live = [], [], {}
+        for index in self.order:
+            current.append(index)
+            for i in range(len(self.graph.calls[index].outputs)):
+                value = Value(index, i)
+                if value in last_read:
+                    live[value] = last_read[value]
+            live = {v: last for v, last in live.items() if last > index}
+            if set(live) == {Value(index, 0)}:
+                stretches.append(current)
+                current = []
+        if current:
+            stretches.append(current)
+        return stretches
+
+    def blocks(self):
+        """Stretches of several calls are blocks; runs of single calls are cut at the weighted ones."""
+        groups, padding = [], []
+        kind = None  # of the last group: "block", "chain" (may grow) or "fixed"
+        for stretch in self.stretches():
+            first = stretch[0]
+            operation = self.operation(first)
+            if len(stretch) > 1:
+                groups.append(padding + stretch)
+                kind, padding = "block", []
+            elif isinstance(operation, _PADDINGS):
+                padding = padding + stretch
+            elif is_weighted(operation) and not is_normalisation(operation):
+                groups.append(padding + stretch)
+                kind, padding = "chain", []
+            elif is_normalisation(operation):
+                if kind == "chain" and not padding:
+                    groups[-1] += stretch
+                else:
+                    groups.append(padding + stretch)
+                    kind, padding = "chain", []
+            elif kind in ("chain", "block") and self.same_shape(first) and not padding:
+                groups[-1] += stretch
+            else:
+                groups.append(padding + stretch)
+                kind, padding = "fixed", []
+        if padding:
+            groups.append(padding)
+        return groups
+
+    def stages(self, blocks):
+        """Joins neighbouring blocks whose outputs have one spatial size."""
+        groups, size = [], None
+        for block in blocks:
+            shape = self.shape(Value(block[-1], 0))
+            now = (len(shape), shape[1:-1])
+            if groups and now == size:
+                groups[-1] = groups[-1] + block
+            else:
+                groups.append(list(block))
+            size = now
+        return groups
+
+    def operators(self):
+        """Every weighted operator with the normalisation that alone reads it; other calls apart."""
+        groups, home = [], {}
+        for index in self.order:
+            call = self.graph.calls[index]
+            if is_normalisation(call.operation):
+                source = call.inputs[0]
+                if source.node in home and self.readers[source] == [index]:
+                    group = home[source.node]
+                    if group[-1] == source.node:
+                        group.append(index)
+                        home[index] = group
+                        continue
+            groups.append([index])
+            if is_weighted(call.operation) and not is_normalisation(call.operation):
+                home[index] = groups[-1]
+        return groups
+
+    def units(self, groups):
+        names, units = set(), []
+        for group in groups:
+            weighted = [i for i in group if is_weighted(self.operation(i))]
+            name = self.graph.calls[(weighted or group)[0]].key
+            while name in names:
+                name += "_"
+            names.add(name)
+            units.append(self.unit(name, tuple(group), weighted))
+        return tuple(units)
+
+    def unit(self, name, calls, weighted):
+        inside = set(calls)
+        inputs = []
+        for index in calls:
+            for value in self.graph.calls[index].inputs:
+                outer = value.node not in inside and not self.is_context(value)
+                if outer and value not in inputs:
+                    inputs.append(value)
+        output = Value(calls[-1], 0)
+        operators = [i for i in weighted if not is_normalisation(self.operation(i))]
+        searchable = bool(weighted)
+        skip, skip_by = None, None
+        if operators and len(inputs) == 1:
+            skip, skip_by = self.shortcut(calls, inputs[0]), "shortcut"
+            if skip is None and self.shape(inputs[0]) == self.shape(output):
+                skip, skip_by = inputs[0], "identity"
+        skip_by = skip_by if skip is not None else None
+        return Unit(name, calls, tuple(inputs), output, skip, skip_by, searchable)
+
+    def shortcut(self, calls, source):
+        """The lighter branch of the last `Add`, if everything after it keeps the shape."""
+        inside = set(calls)
+        last = len(calls) - 1
+        while last > 0 and not self.is_add(calls[last]):
+            if is_weighted(self.operation(calls[last])) or not self.same_shape(calls[last]):
+                return None
+            last -= 1
+        if not self.is_add(calls[last]):
+            return None
+        branches = [v for v in self.graph.calls[calls[last]].inputs if not self.is_context(v)]
+        if len(branches) != 2:
+            return None
+        weights = [self.weighted_before(v, inside) for v in branches]
+        if weights[0] == weights[1]:
+            return None
+        lighter = branches[weights.index(min(weights))]
+        if self.shape(lighter) != self.shape(Value(calls[last], 0)):
+            return None
+        return lighter if lighter.node in inside or lighter == source else None
+
+    def is_add(self, index):
+        operation = self.operation(index)
+        # `x + y` in a functional model is an operation whose class is not public.
+        return isinstance(operation, keras.layers.Add) or (
+            type(operation).__name__ == "Add" and len(self.graph.calls[index].inputs) == 2
+        )
+
+    def weighted_before(self, value, inside):
+        """Number of weighted operators inside the unit on which `value` depends."""
+        seen, stack = set(), [value.node]
+        while stack:
+            index = stack.pop()
+            if index in inside and index not in seen:
+                seen.add(index)
+                stack += [v.node for v in self.graph.calls[index].inputs]
+        return sum(
+            is_weighted(self.operation(i)) and not is_normalisation(self.operation(i)) for i in seen
+        )

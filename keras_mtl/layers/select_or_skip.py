@@ -1,0 +1,56 @@
+"""SelectOrSkip: mixes a block's output with its shortcut by a decision."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_mtl")
+class SelectOrSkip(keras.layers.Layer):
+    r"""Mixes the outputs of several options of one unit, such as "run the block" and "skip it".
+
+    $y = Σ_j v_j · x_j$. For a residual block, $x_1 = \mathrm{ReLU}(\mathrm{shortcut}(x) + F(x))$
+    and $x_2 = \mathrm{shortcut}(x)$, without the ReLU on the skipped branch.
+    One decision holds for the whole batch. It has no weights: the decision comes from a gate.
+
+    Call arguments:
+        inputs: list of tensors of one shape, `(batch, ...)`.
+        decision: tensor of shape `(len(inputs),)`.
+
+    Returns:
+        Tensor of the shape and type of `inputs[0]`.
+
+    Example:
+
+    >>> from keras_mtl.layers import SelectOrSkip
+    >>> import numpy as np
+    >>> SelectOrSkip()([np.ones((1, 2)), np.zeros((1, 2))], [0.75, 0.25]).numpy().tolist()
+    [[0.75, 0.75]]
+
+    Reference:
+        [AdaShare](https://arxiv.org/abs/1911.12423), section 3.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        if any(tuple(shape) != tuple(input_shape[0]) for shape in input_shape):
+            raise ValueError(
+                "`inputs` must be a list of tensors of one shape. "
+                f"Received: shapes={[tuple(s) for s in input_shape]}."
+            )
+        super().build(input_shape)
+
+    def call(self, inputs, decision):
+        decision = ops.cast(ops.convert_to_tensor(decision), inputs[0].dtype)
+        mixed = inputs[0] * decision[0]
+        for i, tensor in enumerate(inputs[1:], start=1):
+            mixed = mixed + tensor * decision[i]
+        return mixed
+
+    def compute_mask(self, inputs, mask=None):
+        return mask[0] if isinstance(mask, (list, tuple)) else mask
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]

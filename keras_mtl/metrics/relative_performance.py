@@ -1,0 +1,171 @@
+import dataclasses
+import math
+from collections.abc import Mapping
+
+_LOWER_IS_BETTER = (
+    "loss",
+    "error",
+    "mae",
+    "mse",
+    "rmse",
+    "angle_mean",
+    "angle_median",
+    "perplexity",
+    "crossentropy",
+    "divergence",
+    "hinge",
+    "logcosh",
+    "poisson",
+    "false_positives",
+    "false_negatives",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativePerformance:
+    """How much better multi-task models are than single-task models, in percent.
+
+    Args:
+        per_task: Dictionary from the name of a task to its relative performance.
+        total: Float. The mean over the tasks.
+    """
+
+    per_task: dict
+    total: float
+
+
+def lower_is_better(name):
+    """Return whether a metric of this name is better when it is smaller.
+
+    Smaller is better when the name contains one of "loss", "error", "mae", "mse", "rmse",
+    "angle_mean", "angle_median" and "perplexity", or of "crossentropy", "divergence", "hinge",
+    "logcosh", "poisson", "false_positives" and "false_negatives", which are Keras' own names.
+
+    Args:
+        name: String. The name of a metric.
+
+    Returns:
+        Boolean.
+
+    Example:
+
+    >>> from keras_mtl.metrics import lower_is_better
+    >>> lower_is_better("relative_error"), lower_is_better("mean_iou")
+    (True, False)
+    """
+    name = name.lower()
+    return any(part in name for part in _LOWER_IS_BETTER)
+
+
+def relative_performance(result, baseline, *, lower_is_better=None):
+    """Compare a multi-task result with the results of single-task models.
+
+    With `M` a metric of the result and `B` the same metric of the baseline, the relative
+    performance of a task is the mean over its metrics of `(-1)**l * (M - B) / |B| * 100`, where
+    `l` is 1 if the metric is better when smaller and else 0; the total is the mean over tasks.
+    The papers divide by `B`, the same for their metrics, which are all positive.
+
+    Args:
+        result: Dictionary `{task: {metric: value}}`.
+        baseline: Dictionary with the same tasks and metrics, from single-task models.
+        lower_is_better: Collection of the names of the metrics that are better when smaller, or
+            a function from a metric's name to a boolean. By default
+            `keras_mtl.metrics.lower_is_better`.
+
+    Returns:
+        A `RelativePerformance`. Positive numbers mean: better than the baseline.
+
+    Raises:
+        TypeError: When an argument or a value is of the wrong kind.
+        ValueError: When tasks or metrics differ, a value is not finite or a baseline is 0.
+
+    Example:
+
+    >>> from keras_mtl.metrics import relative_performance
+    >>> single = {"segmentation": {"mean_iou": 0.25}, "depth": {"absolute_error": 0.5}}
+    >>> multi = {"segmentation": {"mean_iou": 0.3125}, "depth": {"absolute_error": 0.75}}
+    >>> relative_performance(multi, single)
+    RelativePerformance(per_task={'segmentation': 25.0, 'depth': -50.0}, total=-12.5)
+
+    Reference:
+        [AdaShare: Learning What To Share For Efficient Deep Multi-Task Learning](
+        https://arxiv.org/abs/1911.12423), Section 4, Equation 6.
+    """
+    lower = _as_function(lower_is_better)
+    result = _as_floats("result", result)
+    baseline = _as_floats("baseline", baseline)
+    _require_same_names("the tasks", "", result, baseline)
+    per_task = {}
+    for task, metrics in result.items():
+        _require_same_names("the metrics", f"[{task!r}]", metrics, baseline[task])
+        gains = []
+        for metric, value in metrics.items():
+            single = baseline[task][metric]
+            if single == 0:
+                raise ValueError(
+                    "`baseline` must not be 0, a relative change would be infinite. "
+                    f"Received: baseline[{task!r}][{metric!r}]={single}."
+                )
+            gain = (value - single) / abs(single) * 100
+            gains.append(-gain if lower(metric) else gain)
+        per_task[task] = sum(gains) / len(gains)
+    return RelativePerformance(per_task, sum(per_task.values()) / len(per_task))
+
+
+def _as_function(rule):
+    if rule is None:
+        return lower_is_better
+    if callable(rule):
+        return rule
+    if isinstance(rule, (str, Mapping)) or not hasattr(rule, "__contains__"):
+        raise TypeError(
+            "`lower_is_better` must be a collection of metric names or a function. "
+            f"Received: lower_is_better={rule!r}."
+        )
+    return lambda name: name in rule
+
+
+def _as_floats(argument, tasks):
+    """Return a copy of `tasks` with finite floats."""
+    if not isinstance(tasks, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a dictionary {{task: {{metric: value}}}}. "
+            f"Received: {argument}={tasks!r}."
+        )
+    if not tasks:
+        raise ValueError(f"`{argument}` must hold at least one task. Received: {argument}={{}}.")
+    return {
+        task: _metrics_as_floats(f"{argument}[{task!r}]", argument, metrics)
+        for task, metrics in tasks.items()
+    }
+
+
+def _metrics_as_floats(place, argument, metrics):
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"`{argument}` must map each task to a dictionary of its metrics. "
+            f"Received: {place}={metrics!r}."
+        )
+    if not metrics:
+        raise ValueError(
+            f"`{argument}` must hold at least one metric of each task. Received: {place}={{}}."
+        )
+    values = {}
+    for metric, value in metrics.items():
+        received = f"Received: {place}[{metric!r}]={value!r}."
+        try:
+            values[metric] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"`{argument}` must hold numbers. {received}") from None
+        if not math.isfinite(values[metric]):
+            raise ValueError(f"`{argument}` must hold finite numbers. {received}")
+    return values
+
+
+def _require_same_names(what, place, result, baseline):
+    if set(result) != set(baseline):
+        raise ValueError(
+            f"`result` must have {what} of `baseline`. "
+            f"Received: result{place} with {sorted(result)}, baseline{place} with "
+            f"{sorted(baseline)}."
+        )

@@ -1,0 +1,131 @@
+"""Looks at data before the first step: names, structure and shapes, in the user's words."""
+
+import keras
+import numpy as np
+
+from keras_mtl.errors import DataError, suggestion
+
+
+def check_batches(model, data, *, batched=True):
+    """Raises `DataError` unless `data` is `(x, y)` or `(x, y, sample_weight)` for the model's tasks.
+
+    Args:
+        model: a model with `tasks` and `input_specs`.
+        data: nested structure of arrays or of specs with a `shape`.
+        batched: bool. Whether shapes have a batch axis.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise DataError(
+            "The data must be `(x, y)` or `(x, y, sample_weight)`, with labels for every task. "
+            f"Received: {_describe(data)}."
+        )
+    x, y = data[:2]
+    names = [task.name for task in model.tasks]
+    _check_inputs(model, x)
+    check_names("Labels", y, names)
+    if len(data) == 3 and data[2] is not None:
+        check_names("Sample weights", data[2], names, all_needed=False)
+    for task in model.tasks:
+        _check_labels(task, model.output_specs[task.name], y[task.name])
+
+
+def check_names(what, labels, names, all_needed=True):
+    """Raises `DataError` unless `labels` is a dict with the tasks' names."""
+    if not isinstance(labels, dict):
+        raise DataError(
+            f"{what} must be a dict from task name to values, for the tasks {names}. "
+            f"Received: {_describe(labels)}."
+        )
+    unknown = [name for name in labels if name not in names]
+    missing = [name for name in names if name not in labels] if all_needed else []
+    if unknown:
+        raise DataError(
+            f"{what} must be for the tasks {names}. Received: {what.lower()} for the unknown task "
+            f"{unknown[0]!r}." + suggestion(unknown[0], names)
+        )
+    if missing:
+        raise DataError(
+            f"{what} must be given for every task of {names}. Received: none for {missing}. Where "
+            "labels are missing, give NaN, the task's `ignore` value or weight 0."
+        )
+
+
+def _check_inputs(model, x):
+    specs = model.input_specs
+    if isinstance(x, dict):
+        names = [spec.name for spec in specs]
+        missing = [name for name in names if name not in x]
+        flat = [x[name] for name in names] if not missing else keras.tree.flatten(x)
+    else:
+        flat = keras.tree.flatten(x)
+    if len(flat) != len(specs):
+        raise DataError(
+            f"The inputs must be {len(specs)}: {[spec.name for spec in specs]}. "
+            f"Received: {len(flat)} inputs."
+        )
+    for array, spec in zip(flat, specs, strict=True):
+        shape = _shape(array)
+        if shape is not None and not _fits(shape[1:], spec.shape[1:]):
+            raise DataError(
+                f"Input {spec.name!r} must have shape {('batch', *spec.shape[1:])}. "
+                f"Received: shape {shape}."
+            )
+        if shape is not None and shape[0] == 0:
+            raise DataError(f"The data must not be empty. Received: input of shape {shape}.")
+
+
+def _check_labels(task, output, labels):
+    """Compares label and output shapes, then tries the loss on two made-up examples."""
+    shape = _shape(labels)
+    if shape is None or None in output.shape[1:] or None in shape[1:]:
+        return
+    expected = tuple(output.shape[1:])
+    given = tuple(shape[1:])
+    ours = type(task.loss).__module__.startswith("keras.")
+    if ours and given not in (expected, expected[:-1], (*expected[:-1], 1)):
+        raise DataError(
+            f"Labels of task {task.name!r} must have shape {('batch', *expected)} like its output, "
+            f"or {('batch', *expected[:-1])} for class numbers. Received: shape "
+            f"{(shape[0] and 'batch', *given)}. Check the labels or the head."
+        )
+    try:
+        values, weight, _ = task.loss_per_label(
+            np.ones((2, *given), getattr(labels, "dtype", np.dtype("float32")).name),
+            np.full((2, *expected), 0.5, "float32"),
+        )
+        fits = tuple(values.shape) == tuple(weight.shape) and len(values.shape) > 0
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"The loss of task {task.name!r} must fit labels of shape {('batch', *given)} and "
+            f"outputs of shape {('batch', *expected)}. Received: loss {task.loss.name!r}, which "
+            f"says: {str(error).strip().splitlines()[0]}"
+        ) from None
+    if not fits:
+        raise DataError(
+            f"The loss of task {task.name!r} must return one value per label. Received: shape "
+            f"{tuple(values.shape)} for labels of shape {('batch', *given)}. Let it not take the "
+            "mean over the batch."
+        )
+
+
+def _shape(array):
+    shape = getattr(array, "shape", None)
+    if shape is None:
+        return None
+    if hasattr(shape, "rank"):  # a TensorFlow shape, which may be unknown
+        return None if shape.rank is None else tuple(shape.as_list())
+    return tuple(shape)
+
+
+def _fits(given, expected):
+    if len(given) != len(expected):
+        return False
+    return all(a is None or b is None or a == b for a, b in zip(given, expected, strict=True))
+
+
+def _describe(data):
+    if isinstance(data, dict):
+        return f"a dict with keys {list(data)}"
+    shape = _shape(data)
+    kind = type(data).__name__
+    return f"{kind} of shape {shape}" if shape is not None else kind

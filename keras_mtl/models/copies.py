@@ -1,0 +1,171 @@
+"""The parameter copies that one model owns, and how a call is carried out with them."""
+
+import keras
+
+from keras_mtl.architecture import SHARED
+from keras_mtl.assemble import call_flops
+from keras_mtl.errors import UnsupportedBackboneError
+from keras_mtl.graph import flops, is_functional, is_weighted, parameters, read
+from keras_mtl.layers import Projection, SelectOrSkip
+from keras_mtl.strategies.strategy import child_seed
+
+BACKBONE, FRESH = "backbone", "fresh"
+
+
+class Copies:
+    """Clones of the backbone's operations: one per parameter copy, one if there are no parameters.
+
+    Args:
+        graph: `BackboneGraph`.
+        units: tuple of `Unit`.
+        wanted: list of `(call key, copy)`, from `count`.
+        projections: list of `(unit name, copy)`, from `count`.
+        seed: int. Of every clone that draws random numbers.
+        source: where weights come from: `"backbone"`, `"fresh"` or a mapping from names to layers.
+    """
+
+    def __init__(self, graph, units, wanted, projections, seed, source=BACKBONE):
+        self.layers = {}
+        calls = {call.key: call for call in reversed(graph.calls)}
+        weightless = [(c.key, None) for c in graph.calls if not is_weighted(c.operation)]
+        for key, copy in [*wanted, *weightless]:
+            if (key, copy) not in self.layers:
+                layer = clone_operation(graph, calls[key], copy, seed)
+                self.layers[key, copy] = layer
+                if is_weighted(layer):
+                    hand_weights(layer, key, copy, calls[key].operation, source)
+        by_name = {unit.name: unit for unit in units}
+        self.projections = {
+            (name, copy): _projection(graph, by_name[name], copy) for name, copy in projections
+        }
+        for (name, copy), layer in self.projections.items():
+            if not isinstance(source, str):
+                hand_weights(layer, f"{name}.projection", copy, None, source)
+        self.mixers = {}
+
+    def add_mixer(self, graph, unit, options=2):
+        """Prepares the mixing of a unit's options while its gate is open."""
+        mixer = SelectOrSkip(name=f"{unit.name}.mix")
+        mixer.build([graph.spec(unit.output).shape] * options)
+        self.mixers[unit.name] = mixer
+
+    def all_layers(self):
+        """Every Keras layer, in an order that depends on the backbone and the tasks only."""
+        layers = [*self.layers.values(), *self.projections.values(), *self.mixers.values()]
+        return [layer for layer in layers if isinstance(layer, keras.layers.Layer)]
+
+    # The executor of `Assembly` -----------------------------------------------------------------
+
+    def run(self, call, copy, tensor_of):
+        return keras.tree.flatten(call.replay(self.layers[call.key, copy], tensor_of))
+
+    def mix(self, unit, weights, tensors):
+        return self.mixers[unit.name](tensors, weights)
+
+    def project(self, unit, copy, tensor):
+        return self.projections[unit.name, copy](tensor)
+
+
+def layer_name(key, copy):
+    """The name of a clone in every model; weights are handed from model to model by it."""
+    return key if copy in (None, SHARED) else f"{key}.{copy}"
+
+
+def clone_operation(graph, call, copy, seed):
+    """A new operation like the one of a call, built, with seeds of its own."""
+    operation = call.operation
+    name = layer_name(call.key, copy)
+    try:
+        config = seeded(operation.get_config(), seed, name)
+    except NotImplementedError:
+        raise UnsupportedBackboneError(
+            f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of type "
+            f"{type(operation).__name__} without `get_config`. Add `get_config` to it."
+        ) from None
+    clone = type(operation).from_config({**config, "name": name})
+    if isinstance(clone, keras.layers.Layer):
+        if not clone.built and operation.built:
+            clone.build_from_config(operation.get_build_config() or {})
+        if not clone.built or len(clone.weights) != len(operation.weights):
+            call.replay(clone, graph.spec)
+    return clone
+
+
+def hand_weights(layer, key, copy, original, source):
+    """Fills a clone's weights from the backbone or another model; `"fresh"` leaves them alone."""
+    if source == FRESH:
+        return
+    if source == BACKBONE:
+        given = original
+    else:
+        given = source.get(layer_name(key, copy)) or source.get(layer_name(key, SHARED))
+        if given is None:
+            raise ValueError(
+                "`initial_weights` must be a model that has the layers of the new one. Received: a "
+                f"model without layer {layer_name(key, copy)!r}."
+            )
+    for variable, value in zip(layer.weights, given.weights, strict=True):
+        variable.assign(value)
+
+
+def clone_head(task, features, seed, source=BACKBONE):
+    """A task's head, cloned and built on the features' shape; says so when it does not fit."""
+    name = f"{task.name}.head"
+    config = seeded(task.head.get_config(), seed, name)
+    head = type(task.head).from_config({**config, "name": name})
+    try:
+        output = head(keras.KerasTensor(features.shape, features.dtype))
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"`head` of task {task.name!r} must fit the backbone's features of shape "
+            f"{tuple(features.shape)}. Received: {type(task.head).__name__} {task.head.name!r}, "
+            f"which says: {_first_line(error)}"
+        ) from None
+    if not isinstance(output, keras.KerasTensor):
+        raise ValueError(
+            f"`head` of task {task.name!r} must return one tensor. Received: {output!r}."
+        )
+    if source == BACKBONE and task.head.built and task.head.weights:
+        hand_weights(head, name, SHARED, task.head, source)
+    elif not isinstance(source, str) and head.weights:
+        hand_weights(head, name, SHARED, None, source)
+    return head
+
+
+def head_costs(head, features):
+    """Parameters and FLOPs of a built head; a functional head is read like a backbone."""
+    if not is_functional(head):
+        output = head.compute_output_shape(tuple(features.shape))
+        return parameters(head), flops(head, [tuple(features.shape)], [tuple(output)])
+    graph = read(head)
+    return parameters(head), sum(call_flops(graph, call) for call in graph.calls)
+
+
+def seeded(config, seed, *path):
+    """Fills every seed that a configuration leaves open, from the build's seed and its place."""
+    if isinstance(config, dict):
+        return {
+            key: child_seed(seed, *path)
+            if key == "seed" and value is None
+            else seeded(value, seed, *path, key)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(seeded(value, seed, *path, i) for i, value in enumerate(config))
+    return config
+
+
+def _projection(graph, unit, copy):
+    source, target = graph.spec(unit.inputs[0]).shape, graph.spec(unit.output).shape
+    strides = [
+        (n - 1) // (m - 1) if m > 1 else n
+        for n, m in zip(source[1:-1], target[1:-1], strict=True)
+    ]
+    name = layer_name(f"{unit.name}.projection", copy)
+    layer = Projection(target[-1], strides, target[1:-1], name=name)
+    layer.build(source)
+    return layer
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,68 @@
+"""From an Architecture to a trainable network, and to its costs."""
+
+import keras
+
+from keras_mtl.assemble import Assembly, count, resolve_architecture
+from keras_mtl.errors import ArchitectureError
+from keras_mtl.graph import find_units
+from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
+from keras_mtl.models.multi_task_model import MultiTaskModel
+
+
+def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
+    """Makes the `MultiTaskModel` of an Architecture.
+
+    Args:
+        graph: `BackboneGraph`.
+        tasks: tuple of `Task`.
+        architecture: `Architecture` of this backbone and these tasks.
+        seed: int.
+        source: where first weights come from, see `Copies`.
+        name: string.
+
+    Returns:
+        A `MultiTaskModel` whose `architecture` has its costs filled in.
+    """
+    units = find_units(graph, architecture.granularity)
+    check_fits(graph, units, tasks, architecture)
+    resolve = resolve_architecture(architecture)
+    names = [task.name for task in tasks]
+    wanted, projections, costs = count(graph, units, names, resolve)
+    copies = Copies(graph, units, wanted, projections, seed, source)
+    inputs = [
+        keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=spec.name)
+        for spec in graph.inputs
+    ]
+    features = Assembly(graph, units, copies).features(names, resolve, inputs)
+    heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
+    outputs = {task: heads[task](features[task].tensor) for task in names}
+    structure = keras.tree.pack_sequence_as(graph.backbone.input, inputs)
+    network = keras.Model(structure, outputs, name=f"{graph.name}.network")
+    architecture = architecture.replace(costs=with_heads(costs, graph, heads))
+    return MultiTaskModel(network, tasks, architecture, name=name)
+
+
+def with_heads(costs, graph, heads):
+    """Adds the heads to the costs of `count`; `{}` where the backbone's sizes are not fixed."""
+    if costs is None:
+        return {}
+    total = {kind: {**part, "tasks": dict(part["tasks"])} for kind, part in costs.items()}
+    for task, head in heads.items():
+        for kind, value in zip(
+            ("parameters", "flops"), head_costs(head, graph.features), strict=True
+        ):
+            total[kind]["tasks"][task] += value
+            total[kind]["together"] += value
+    return total
+
+
+def check_fits(graph, units, tasks, architecture):
+    """Raises `ArchitectureError` unless the plan is for this backbone and these tasks."""
+    searchable = [unit.name for unit in units if unit.searchable]
+    architecture.check_backbone(graph.fingerprint, searchable)
+    names = tuple(task.name for task in tasks)
+    if architecture.tasks != names:
+        raise ArchitectureError(
+            f"`architecture` must be for the tasks {list(names)}, in this order. "
+            f"Received: an architecture for {list(architecture.tasks)}."
+        )

@@ -1,0 +1,144 @@
+"""Loss weighting: how the tasks' losses become one number."""
+
+import keras
+from keras import ops
+
+
+class LossWeighting(keras.layers.Layer):
+    """Sum of the tasks' losses by fixed factors; the base of schemes that learn or adapt them.
+
+    `call(losses)` takes a dict from task to its loss, already multiplied by the task's weight, and
+    returns the total. A scheme may own variables; trainable ones are trained with the weights.
+    """
+
+    def setup(self, tasks):
+        """Makes the variables; called once by `compile` with the model's tasks."""
+        self.task_names = tuple(task.name for task in tasks)
+        self.built = True
+
+    def call(self, losses):
+        return sum(losses.values())
+
+    def epoch_ended(self, losses):
+        """Hears every epoch's mean losses, a dict from task to float."""
+
+    def factors(self):
+        """Current factor of every task, for people to look at."""
+        return {task: 1.0 for task in self.task_names}
+
+
+@keras.saving.register_keras_serializable("keras_mtl")
+class EqualWeighting(LossWeighting):
+    """The plain sum of the weighted losses."""
+
+
+@keras.saving.register_keras_serializable("keras_mtl")
+class UncertaintyWeighting(LossWeighting):
+    r"""Learns one noise scale per task: regression L/(2σ²) + log σ, classification L/σ² + log σ.
+
+    With $s = \log σ^2$ trained, which starts at 0. A task whose loss is a crossentropy counts as
+    classification, every other as regression.
+
+    Args:
+        regression: list of task names or `None`. Overrules which tasks count as regression.
+
+    Reference:
+        [Kendall et al.](https://arxiv.org/abs/1705.07115), equations 7 to 10.
+    """
+
+    def __init__(self, regression=None, **kwargs):
+        super().__init__(**kwargs)
+        self.regression = None if regression is None else list(regression)
+
+    def setup(self, tasks):
+        super().setup(tasks)
+        if self.regression is None:
+            kinds = ["crossentropy" not in type(t.loss).__name__.lower() for t in tasks]
+        else:
+            kinds = [t.name in self.regression for t in tasks]
+        self.scales = tuple(0.5 if regression else 1.0 for regression in kinds)
+        self.log_variances = self.add_weight(
+            name="log_variances", shape=(len(tasks),), initializer="zeros", autocast=False
+        )
+
+    def call(self, losses):
+        total = 0.0
+        for i, loss in enumerate(losses.values()):
+            log_variance = self.log_variances[i]
+            total = total + self.scales[i] * ops.exp(-log_variance) * loss + 0.5 * log_variance
+        return total
+
+    def factors(self):
+        values = ops.convert_to_numpy(ops.exp(-self.log_variances))
+        return {t: float(s * v) for t, s, v in zip(self.task_names, self.scales, values, strict=True)}
+
+    def get_config(self):
+        return {**super().get_config(), "regression": self.regression}
+
+
+@keras.saving.register_keras_serializable("keras_mtl")
+class DynamicWeightAverage(LossWeighting):
+    r"""DWA: a task whose loss falls slowly weighs more.
+
+    $λ_k = K \exp(r_k / T) / Σ_i \exp(r_i / T)$, $r_k = L_k(t-1) / L_k(t-2)$ with the mean losses of
+    the last two epochs; 1 in the first two.
+
+    Args:
+        temperature: positive float, T.
+
+    Reference:
+        [MTAN, Liu et al.](https://arxiv.org/abs/1803.10704), equation 7.
+    """
+
+    def __init__(self, temperature=2.0, **kwargs):
+        super().__init__(**kwargs)
+        if temperature <= 0:
+            raise ValueError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
+        self.temperature = temperature
+
+    def setup(self, tasks):
+        super().setup(tasks)
+        options = {"trainable": False, "autocast": False}
+        shape = (len(tasks),)
+        self.current = self.add_weight(name="factors", shape=shape, initializer="ones", **options)
+        self.last = self.add_weight(name="last_losses", shape=shape, initializer="zeros", **options)
+
+    def call(self, losses):
+        return sum(self.current[i] * loss for i, loss in enumerate(losses.values()))
+
+    def epoch_ended(self, losses):
+        now = ops.convert_to_tensor([losses[task] for task in self.task_names], dtype="float32")
+        last = ops.convert_to_tensor(self.last)
+        if bool(ops.all(last > 0)):
+            self.current.assign(len(losses) * ops.softmax(now / last / self.temperature))
+        self.last.assign(now)
+
+    def factors(self):
+        values = ops.convert_to_numpy(self.current)
+        return dict(zip(self.task_names, map(float, values), strict=True))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+_BY_NAME = {
+    "equal": EqualWeighting,
+    "uncertainty": UncertaintyWeighting,
+    "dwa": DynamicWeightAverage,
+}
+
+
+def get(weighting):
+    """Returns a `LossWeighting` for `None`, a name or an object."""
+    if weighting is None:
+        return EqualWeighting()
+    if isinstance(weighting, LossWeighting):
+        return weighting
+    if weighting in _BY_NAME:
+        return _BY_NAME[weighting]()
+    raise ValueError(
+        f"`loss_weighting` must be a LossWeighting object or one of {sorted(_BY_NAME)}. "
+        f"Received: loss_weighting={weighting!r}."
+    )

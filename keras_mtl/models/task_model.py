@@ -1,0 +1,317 @@
+"""TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
+
+import json
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mtl.callbacks.backup_and_resume import BackupAndResume
+from keras_mtl.errors import DataError, suggestion
+from keras_mtl.models import loss_weighting as weighting
+from keras_mtl.models import tensorflow_step
+from keras_mtl.models.check_data import check_batches, check_names
+from keras_mtl.task import check_tasks
+
+
+class TaskModel(keras.Model):
+    """A Keras model with one output per task, trained by the tasks' own losses and metrics.
+
+    Labels, sample weights and outputs are dicts by task name; there is no routing by position. The
+    loss of a task is the mean over its present labels and 0 where none is present; the total is
+    their sum by the task weights and the loss weighting. `history` has a row for every term.
+    """
+
+    def __init__(self, tasks, name=None):
+        super().__init__(name=name)
+        self.tasks = check_tasks(tasks)
+        self._task_weights = self.add_weight(
+            name="task_weights",
+            shape=(len(self.tasks),),
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(
+                [task.weight for task in self.tasks], dtype=dtype
+            ),
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+        )
+        self.loss_weighting = None
+        self._rows = {}
+
+    # What subclasses and callers can ask --------------------------------------------------------
+
+    @property
+    def task_names(self):
+        """Tuple of the tasks' names, in order."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def search_is_open(self):
+        """Whether scores count: always, but for a search that is still warming up or opening."""
+        return True
+
+    def set_task_weight(self, task, weight):
+        """Changes the factor of one task's loss, also while `fit` runs."""
+        if task not in self.task_names:
+            raise ValueError(
+                f"`task` must be one of {list(self.task_names)}. Received: task={task!r}."
+                + suggestion(task, self.task_names)
+            )
+        values = ops.convert_to_numpy(self._task_weights).copy()
+        values[self.task_names.index(task)] = weight
+        self._task_weights.assign(values)
+
+    def task_weight(self, task):
+        """The factor of one task's loss."""
+        return float(ops.convert_to_numpy(self._task_weights)[self.task_names.index(task)])
+
+    def weight_variables(self):
+        """The trainable variables that the weights' optimizer moves."""
+        return self.trainable_variables
+
+    # Compile -------------------------------------------------------------------------------------
+
+    def compile(self, optimizer="adam", *, loss_weighting=None, **options):
+        """Prepares training; losses and metrics come from the tasks.
+
+        Args:
+            optimizer: Keras optimizer or its name.
+            loss_weighting: `None`, `"uncertainty"`, `"dwa"` or a `LossWeighting`.
+            **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
+        """
+        self._refuse_options(options)
+        if self.loss_weighting is None or loss_weighting is not None:
+            self.loss_weighting = weighting.get(loss_weighting)
+            self.loss_weighting.setup(self.tasks)
+        super().compile(optimizer=optimizer, loss=None, **options)
+        self.optimizer.build(self.weight_variables())
+        mean = keras.metrics.Mean
+        self._rows = _Rows(
+            loss=mean(name="loss"),
+            tasks={task.name: mean(name=f"{task.name}_loss") for task in self.tasks},
+            metrics={task.name: task.new_metrics() for task in self.tasks},
+            terms={name: mean(name=name) for name in self.term_names()},
+        )
+
+    def _refuse_options(self, options):
+        taken = [n for n in ("loss", "metrics", "loss_weights", "weighted_metrics") if n in options]
+        if taken:
+            raise ValueError(
+                f"`compile` takes losses, metrics and weights from the tasks. Received: {taken}. "
+                "Set them on `keras_mtl.Task`."
+            )
+        if options.get("steps_per_execution", 1) != 1:
+            raise ValueError(
+                "`steps_per_execution` must be 1: the model looks at its step before each one. "
+                f"Received: steps_per_execution={options['steps_per_execution']}."
+            )
+
+    def term_names(self):
+        """Names of the rows that `history` has beside losses and metrics."""
+        return ()
+
+    def get_compile_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss_weighting": serialize(self.loss_weighting),
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    @property
+    def metrics(self):
+        return self._rows.all() if self._rows else []
+
+    # Losses and metrics --------------------------------------------------------------------------
+
+    def task_losses(self, y, y_pred, sample_weight=None):
+        """Returns task -> (sum of the losses of present labels, number of present labels)."""
+        check_names("Labels", y, list(self.task_names))
+        found = {}
+        for task in self.tasks:
+            weight = (sample_weight or {}).get(task.name)
+            values, weight, present = task.loss_per_label(y[task.name], y_pred[task.name], weight)
+            found[task.name] = (ops.sum(values * weight), ops.sum(present))
+        return found
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        # In a distributed step every replica has its part of the batch: the mean is over all of
+        # them, and what is not summed over labels counts once for all.
+        share, replicas = 1.0 / tensorflow_step.replicas(), tensorflow_step.replicas()
+        sums = self.task_losses(y, y_pred, sample_weight)
+        weighted = {}
+        for i, (task, (total, count)) in enumerate(sums.items()):
+            count = tensorflow_step.summed_over_replicas(count)
+            weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
+        total = self.loss_weighting(weighted)
+        if self.losses:
+            total = total + share * ops.cast(sum(self.losses), "float32")
+        if self.rows_open:
+            for task, (loss, count) in sums.items():
+                mean = loss / ops.maximum(count, 1.0)
+                self._rows.tasks[task].update_state(mean, sample_weight=count)
+            self._rows.loss.update_state(total * replicas)
+            for task in self.tasks:
+                task.update_metrics(
+                    self._rows.metrics[task.name],
+                    y[task.name],
+                    y_pred[task.name],
+                    (sample_weight or {}).get(task.name),
+                )
+        return total
+
+    rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
+
+    def train_step(self, data):
+        tensorflow_step.update(self, data, self.weight_variables(), self.optimizer)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x, training=False)
+        self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        return {metric.name: metric.result() for metric in self._rows.of_evaluation()}
+
+    # Fit -----------------------------------------------------------------------------------------
+
+    def fit(self, x=None, y=None, *, sample_weight=None, epochs=1, callbacks=None, **options):
+        """`keras.Model.fit`, with the data checked first and interrupted runs continued.
+
+        Args:
+            x, y, sample_weight: arrays, or one dataset of `(x, y[, sample_weight])`; labels and
+                weights are dicts by task name.
+            epochs: int.
+            callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
+            **options: of `keras.Model.fit`.
+
+        Raises:
+            DataError: before the first step, when data does not fit the tasks.
+            NonFiniteError: when an input, the loss or a gradient is NaN; variables keep their last
+                good values.
+        """
+        self.check_training_data(x, y, sample_weight)
+        if options.get("validation_data") is not None:
+            self._check_validation(options["validation_data"])
+        callbacks = list(callbacks or [])
+        for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
+            backup.begin(self, callbacks)
+            options["initial_epoch"] = max(options.get("initial_epoch", 0), backup.next_epoch)
+        return self._run(x, y, sample_weight, epochs, callbacks, options)
+
+    def _run(self, x, y, sample_weight, epochs, callbacks, options):
+        if y is None:
+            options["shuffle"] = False  # a dataset is in its order already
+        with tensorflow_step.readable_errors(self):
+            return super().fit(
+                x,
+                y,
+                sample_weight=sample_weight,
+                epochs=epochs,
+                callbacks=[_EpochEnd(), *callbacks],
+                **options,
+            )
+
+    def check_training_data(self, x, y=None, sample_weight=None):
+        """Raises `DataError` when the data of `fit` does not fit."""
+        self.check_data(x, y, sample_weight)
+
+    def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
+        if not options.get("_use_cached_eval_dataset"):
+            self.check_data(x, y, sample_weight)
+        with tensorflow_step.readable_errors(self):
+            return super().evaluate(x, y, sample_weight=sample_weight, **options)
+
+    def check_data(self, x, y=None, sample_weight=None):
+        """Raises `DataError` when arrays or a dataset do not fit the tasks."""
+        if y is not None:
+            lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
+            if len(lengths) > 1:
+                raise DataError(
+                    "Inputs and labels must have one length. "
+                    f"Received: lengths {sorted(lengths)}."
+                )
+            arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+            check_batches(self, keras.tree.map_structure(_as_array, arrays))
+        elif hasattr(x, "element_spec"):
+            check_not_empty(x)
+            check_batches(self, x.element_spec)
+        elif x is None or hasattr(x, "shape"):
+            raise DataError(
+                "`fit` needs labels: `fit(x, y)` with a dict of labels by task, or a dataset of "
+                "`(x, y)`. Received: inputs alone."
+            )
+
+    def _check_validation(self, data):
+        if hasattr(data, "element_spec"):
+            self.check_data(data)
+        elif isinstance(data, (tuple, list)):
+            self.check_data(*data)
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        # The file holds numbers only: names go in as the bytes of their JSON.
+        store["task_names"] = np.frombuffer(json.dumps(self.task_names).encode(), "uint8")
+        for i, state in enumerate(self.seed_states()):
+            store[f"seed_state_{i}"] = np.asarray(ops.convert_to_numpy(state))
+
+    def load_own_variables(self, store):
+        own = {key: store[key] for key in store.keys() if key.isdigit()}
+        if "task_names" in store.keys():
+            names = tuple(json.loads(np.asarray(store["task_names"], "uint8").tobytes()))
+            if names != self.task_names:
+                raise ValueError(
+                    f"The file must hold the weights of the tasks {list(self.task_names)}, in this "
+                    f"order. Received: weights of {list(names)}. Build the model with the tasks in "
+                    "that order."
+                )
+            for i, state in enumerate(self.seed_states()):
+                state.assign(np.asarray(store[f"seed_state_{i}"]))
+        super().load_own_variables(own)
+
+    def seed_states(self):
+        """Variables with the state of random numbers (Dropout and the like), in a fixed order.
+
+        Keras does not save them with a model.
+        """
+        known = {id(variable) for variable in self.weights}
+        states = [v for v in self.variables if id(v) not in known]
+        return [v for v in states if "seed_generator_state" in v.path]
+
+
+def check_not_empty(dataset):
+    """Raises `DataError` for a dataset that is known to be empty."""
+    cardinality = int(dataset.cardinality())
+    if cardinality == 0:
+        raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+
+
+class _Rows:
+    """The metric objects behind `history`; a plain object, so that Keras saves none of them."""
+
+    def __init__(self, loss, tasks, metrics, terms):
+        self.loss = loss
+        self.tasks = tasks
+        self.metrics = metrics
+        self.terms = terms
+
+    def of_evaluation(self):
+        return [self.loss, *self.tasks.values(), *(m for ms in self.metrics.values() for m in ms)]
+
+    def all(self):
+        return [*self.of_evaluation(), *self.terms.values()]
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Tells the loss weighting how the epoch went, before any other callback sees it."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
+        self.model.loss_weighting.epoch_ended(losses)
+
+
+def _as_array(x):
+    return x if hasattr(x, "shape") else np.asarray(x)

@@ -1,0 +1,129 @@
+"""The part of training that needs TensorFlow: gradients of one group, and checks inside the step."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mtl.errors import NonFiniteError
+
+INFINITE = int(tf.data.INFINITE_CARDINALITY)
+
+_MARK = "keras_mtl found a non-finite value: "
+
+
+def update(model, batch, variables, optimizer, regularisers=None):
+    """Moves one group of variables by one batch; returns the loss.
+
+    Only the group's own gradients are computed. Nothing is moved when an input, the loss or a
+    gradient is not finite. `regularisers` is a function that returns a scalar to add to the loss.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    with tf.control_dependencies(_input_checks(x)):
+        x = tf.nest.map_structure(tf.identity, x)
+    values = [variable.value for variable in variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        for value in values:
+            tape.watch(value)
+        y_pred = model(x, training=True)
+        loss = model.compute_loss(x, y, y_pred, sample_weight, training=True)
+        total = loss
+        if regularisers is not None:
+            # Gradients are summed over replicas; the regulariser is one for all of them.
+            total = total + regularisers() / replicas()
+        scaled = optimizer.scale_loss(total)
+    gradients = tape.gradient(scaled, values)
+    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    checks = [_finite(total, "the loss")]
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # Loss scaling meets infinite gradients on purpose, and leaves them out by itself.
+        norm = tf.add_n([tf.reduce_sum(tf.cast(_dense(g), tf.float32)) for g, _ in pairs])
+        checks.append(_finite(norm, "a gradient"))
+    with tf.control_dependencies(checks):
+        pairs = [(tf.identity(_dense(g)), v) for g, v in pairs]
+    optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+    return loss
+
+
+def _dense(gradient):
+    return tf.convert_to_tensor(gradient)
+
+
+def _finite(tensor, what):
+    return tf.debugging.Assert(
+        tf.reduce_all(tf.math.is_finite(tensor)), [_MARK + what], summarize=1, name="finite"
+    )
+
+
+def _input_checks(x):
+    return [
+        _finite(tensor, "the input")
+        for tensor in tf.nest.flatten(x)
+        if tensor is not None and tensor.dtype.is_floating
+    ]
+
+
+def replicas():
+    """The number of replicas of a distributed step; 1 without distribution."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def summed_over_replicas(tensor):
+    """The sum of a tensor over the replicas of a distributed step."""
+    context = tf.distribute.get_replica_context()
+    if context is None or replicas() == 1:
+        return tensor
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def advance(step, loss):
+    """Counts a step, but only when there was a batch to compute a loss from.
+
+    Keras' last, empty call of a dataset of unknown length runs everything that does not depend on
+    the batch.
+    """
+    with tf.control_dependencies([loss]):
+        step.assign(step + tf.cast(tf.identity(1), step.dtype))
+
+
+def read_now(variable):
+    """A variable's value as an array, even inside a function that is being traced."""
+    with tf.init_scope():
+        return variable.numpy()
+
+
+@contextlib.contextmanager
+def kept(variables):
+    """Gives variables their values back after what runs inside, such as moving statistics."""
+    before = [tf.identity(variable.value) for variable in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+
+
+@contextlib.contextmanager
+def readable_errors(model):
+    """Turns TensorFlow's report of a non-finite value into one sentence."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        message = str(error)
+        if _MARK not in message:
+            raise
+        what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")
+        raise NonFiniteError(
+            f"Training stopped: {what} has become NaN or infinite. The variables of model "
+            f"{model.name!r} keep their last good values. Clean the data (labels may be NaN, inputs "
+            "may not), or lower the learning rate."
+        ) from None
+
+
+def count_batches(dataset):
+    """The number of elements, by reading the dataset once."""
+    return int(dataset.reduce(np.int64(0), lambda count, _: count + 1))
+
+
+def with_cardinality(dataset, length):
+    """The dataset with a known length."""
+    return dataset.apply(tf.data.experimental.assert_cardinality(length))

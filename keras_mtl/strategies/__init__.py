@@ -1,0 +1,44 @@
+"""One method per file. `strategy.py` says what a method must say; `get` finds one by name."""
+
+from keras_mtl.errors import suggestion
+from keras_mtl.strategies.adashare import AdaShare, task_correlation
+from keras_mtl.strategies.independent import Independent
+from keras_mtl.strategies.random_policies import random_policies
+from keras_mtl.strategies.shared import Shared
+from keras_mtl.strategies.strategy import FixedStrategy, SearchStrategy, Strategy
+
+STRATEGIES = {strategy.name: strategy for strategy in (AdaShare, Independent, Shared)}
+
+
+def get(strategy):
+    """Returns a `Strategy` object for a name, a class or an object.
+
+    Example:
+
+    >>> import keras_mtl
+    >>> keras_mtl.strategies.get("shared").name
+    'shared'
+    """
+    if isinstance(strategy, Strategy):
+        return strategy
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        return strategy()
+    if strategy in STRATEGIES:
+        return STRATEGIES[strategy]()
+    raise ValueError(
+        f"`strategy` must be a Strategy object or one of {sorted(STRATEGIES)}. "
+        f"Received: strategy={strategy!r}." + suggestion(strategy, STRATEGIES)
+    )
+
+
+__all__ = [
+    "AdaShare",
+    "FixedStrategy",
+    "Independent",
+    "SearchStrategy",
+    "Shared",
+    "Strategy",
+    "get",
+    "random_policies",
+    "task_correlation",
+]

@@ -1,0 +1,20 @@
+"""Independent: one trunk per task, nothing shared."""
+
+from keras_mtl.architecture import OWN
+from keras_mtl.strategies.strategy import FixedStrategy
+
+
+class Independent(FixedStrategy):
+    """One trunk per task; what K single-task networks are, in one model.
+
+    Example:
+
+    >>> import keras_mtl
+    >>> keras_mtl.strategies.Independent().choices(("a", "b"), ("u",))
+    {'a': ('own',), 'b': ('own',)}
+    """
+
+    name = "independent"
+
+    def choices(self, tasks, units):
+        return {task: (OWN,) * len(units) for task in tasks}

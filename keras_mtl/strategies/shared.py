@@ -1,0 +1,29 @@
+"""Shared: one trunk for all tasks (hard parameter sharing)."""
+
+from keras_mtl.architecture import SHARED
+from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
+
+
+class Shared(FixedStrategy):
+    """One trunk for all tasks; only the heads are their own.
+
+    Args:
+        normalisation: `"shared"` or `"task"`.
+
+    Example:
+
+    >>> import keras_mtl
+    >>> keras_mtl.strategies.Shared().choices(("a", "b"), ("u", "v"))
+    {'a': ('shared', 'shared'), 'b': ('shared', 'shared')}
+
+    Reference:
+        Caruana, Multitask Learning, 1997.
+    """
+
+    name = "shared"
+
+    def __init__(self, *, normalisation="shared"):
+        self.normalisation = check_normalisation(normalisation)
+
+    def choices(self, tasks, units):
+        return {task: (SHARED,) * len(units) for task in tasks}

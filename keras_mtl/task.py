@@ -1,0 +1,262 @@
+"""Task: name, head, loss, metrics and weight, and what counts as a missing label."""
+
+import math
+import numbers
+import re
+
+import keras
+from keras import ops
+
+_RESERVED = {
+    "serve": "the endpoint that computes every task",
+    "serving_default": "the default endpoint of a SavedModel",
+    "loss": "the total loss in `history`",
+    "val": "the mark of validation results in `history`",
+    "temperature": "the gates' temperature in `history`",
+}
+_ACCURACIES = {
+    "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
+    "CategoricalCrossentropy": keras.metrics.CategoricalAccuracy,
+    "CategoricalFocalCrossentropy": keras.metrics.CategoricalAccuracy,
+    "BinaryCrossentropy": keras.metrics.BinaryAccuracy,
+    "BinaryFocalCrossentropy": keras.metrics.BinaryAccuracy,
+}
+
+
+class FunctionLoss(keras.losses.Loss):
+    """A loss function of `(y_true, y_pred)`, as an object with a configuration."""
+
+    def __init__(self, function, name=None):
+        function = keras.saving.deserialize_keras_object(function)
+        super().__init__(name=name or getattr(function, "__name__", "loss"), reduction="none")
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred)
+
+    def get_config(self):
+        return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
+
+
+class Task:
+    """One thing to predict from the shared features.
+
+    Its loss is the mean over its *present* labels: a label is missing when it is NaN (in any of its
+    channels), equal to `ignore`, or has weight 0. A batch without present labels has loss 0.
+
+    Args:
+        name: string. Names the output, the labels, the endpoint and the rows of `history`.
+        head: `keras.layers.Layer` or functional model, from features to predictions. Models clone
+            it; the object given here is never changed.
+        loss: Keras loss, its name, or a function `(y_true, y_pred) -> loss per label`.
+        metrics: list of Keras metrics, names (`"accuracy"` follows the loss) or functions.
+        weight: float. Factor of the task's loss in the total; `model.set_task_weight` changes it
+            while `fit` runs.
+        ignore: number or `None`. A label value that means "missing", such as 255.
+
+    Raises:
+        TypeError, ValueError: when a part is of the wrong kind, or the name cannot be used.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> task = keras_mtl.Task("depth", head=keras.layers.Dense(1), loss="mae", weight=2.0)
+    >>> labels, present = task.labels([[1.0], [float("nan")]])
+    >>> present.tolist()
+    [[1.0], [0.0]]
+    """
+
+    def __init__(self, name, head, loss, metrics=(), *, weight=1.0, ignore=None):
+        self.name = _check_name(name)
+        if not isinstance(head, keras.layers.Layer):
+            raise TypeError(
+                f"`head` of task {name!r} must be a Keras layer or functional model. "
+                f"Received: head={head!r}."
+            )
+        self.head = head
+        self.loss = _as_loss(loss, name)
+        if isinstance(metrics, (str, keras.metrics.Metric)) or callable(metrics):
+            metrics = [metrics]
+        self.metrics = tuple(_as_metric(metric, self.loss, name) for metric in metrics)
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) != len(names) or "loss" in names:
+            raise ValueError(
+                f"`metrics` of task {name!r} must have different names, and none 'loss'. "
+                f"Received: {names}."
+            )
+        if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
+            raise ValueError(
+                f"`weight` of task {name!r} must be a number of at least 0. "
+                f"Received: weight={weight!r}."
+            )
+        self.weight = float(weight)
+        self.ignore = ignore
+
+    def __repr__(self):
+        return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
+
+    def labels(self, y_true):
+        """Splits labels into values without holes, and a float mask of the present ones."""
+        y_true = ops.convert_to_tensor(y_true)
+        present = ops.ones_like(y_true, dtype="bool")
+        floating = keras.backend.is_float_dtype(y_true.dtype)
+        if floating:
+            present = ops.logical_not(ops.isnan(y_true))
+        if self.ignore is not None:
+            ignore = ops.cast(self.ignore, y_true.dtype)
+            present = ops.logical_and(present, ops.not_equal(y_true, ignore))
+        # 1 is inside the domain of losses with a logarithm or a quotient; integers are classes.
+        fill = ops.ones_like(y_true) if floating else ops.zeros_like(y_true)
+        return ops.where(present, y_true, fill), ops.cast(present, "float32")
+
+    def loss_per_label(self, y_true, y_pred, sample_weight=None):
+        """Returns the loss of every label, its weight, its presence (float32, one shape).
+
+        Missing labels have weight and presence 0, and a loss that is finite.
+        """
+        labels, present = self.labels(y_true)
+        y_pred = ops.cast(y_pred, "float32")
+        if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
+            labels, present = ops.expand_dims(labels, -1), ops.expand_dims(present, -1)
+        if keras.backend.is_float_dtype(labels.dtype):
+            labels = ops.cast(labels, "float32")
+        values = ops.cast(self.loss.call(labels, y_pred), "float32")
+        while len(present.shape) > len(values.shape):
+            present = ops.min(present, axis=-1)
+        weight = present
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, "float32")
+            while len(sample_weight.shape) > len(values.shape):
+                sample_weight = ops.squeeze(sample_weight, axis=-1)
+            while len(sample_weight.shape) < len(values.shape):
+                sample_weight = ops.expand_dims(sample_weight, -1)
+            weight = present * sample_weight
+            present = present * ops.cast(ops.not_equal(sample_weight, 0.0), "float32")
+        values = ops.where(present > 0, values, ops.zeros_like(values))
+        return values, weight, present
+
+    def update_metrics(self, metrics, y_true, y_pred, sample_weight=None):
+        """Updates metric objects with the present labels only."""
+        labels, _ = self.labels(y_true)
+        y_pred = ops.cast(y_pred, "float32")
+        if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
+            labels = ops.expand_dims(labels, -1)
+        _, weight, _ = self.loss_per_label(y_true, y_pred, sample_weight)
+        for metric in metrics:
+            metric.update_state(labels, y_pred, sample_weight=weight)
+
+    def new_metrics(self):
+        """Fresh metric objects named `<task>_<metric>`, one set for each model."""
+        return [
+            type(m).from_config({**m.get_config(), "name": f"{self.name}_{m.name}"})
+            for m in self.metrics
+        ]
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "head": serialize(self.head),
+            "loss": serialize(self.loss),
+            "metrics": [serialize(metric) for metric in self.metrics],
+            "weight": self.weight,
+            "ignore": self.ignore,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for part in ("head", "loss", "metrics"):
+            config[part] = keras.saving.deserialize_keras_object(config[part])
+        return cls(**config)
+
+
+def check_tasks(tasks):
+    """Returns the tasks as a tuple, or says what is wrong with them."""
+    if isinstance(tasks, Task):
+        tasks = [tasks]
+    tasks = tuple(tasks)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise TypeError(f"`tasks` must hold `keras_mtl.Task` objects. Received: {task!r}.")
+    names = [task.name for task in tasks]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "`tasks` must be one or more tasks with different names. " f"Received: names={names}."
+        )
+    return tasks
+
+
+def _check_name(name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
+        raise ValueError(
+            "`name` of a task must begin with a letter and have only letters, digits, '_', '.' "
+            f"and '-', since it names an endpoint and rows of `history`. Received: name={name!r}."
+        )
+    if name in _RESERVED or name.startswith("val_"):
+        why = _RESERVED.get(name, _RESERVED["val"])
+        raise ValueError(
+            f"`name` of a task must not be taken: {name!r} is {why}. Received: name={name!r}. "
+            "Choose another name."
+        )
+    return name
+
+
+def _as_loss(loss, name):
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError as error:
+            raise ValueError(
+                f"`loss` of task {name!r} must be known to Keras. Received: loss={loss!r}."
+            ) from error
+    if isinstance(loss, keras.losses.Loss):
+        return loss
+    for known in vars(keras.losses).values():  # "mae" gives a function whose class is known too
+        if isinstance(known, type) and issubclass(known, keras.losses.Loss):
+            if _snake(known.__name__) == getattr(loss, "__name__", None):
+                return known()
+    if callable(loss):
+        return FunctionLoss(loss)
+    raise TypeError(
+        f"`loss` of task {name!r} must be a Keras loss, its name, or a function of "
+        f"(y_true, y_pred). Received: loss={loss!r}."
+    )
+
+
+def _as_metric(metric, loss, name):
+    if metric in ("accuracy", "acc"):
+        known = _ACCURACIES.get(type(loss).__name__)
+        if known is None:
+            raise ValueError(
+                f"`metrics` of task {name!r}: 'accuracy' needs a crossentropy loss to know its "
+                f"kind. Received: loss={loss.name!r}. Pass the metric object instead."
+            )
+        if known is keras.metrics.BinaryAccuracy:
+            return known(name="accuracy", threshold=0.0 if loss.get_config()["from_logits"] else 0.5)
+        return known(name="accuracy")
+    if isinstance(metric, str):
+        try:
+            metric = keras.metrics.get(metric)
+        except ValueError as error:
+            raise ValueError(
+                f"`metrics` of task {name!r} must be known to Keras. Received: {metric!r}."
+            ) from error
+        for known in vars(keras.metrics).values():
+            if isinstance(known, type) and issubclass(known, keras.metrics.Metric):
+                if _snake(known.__name__) == getattr(metric, "__name__", None):
+                    return known()
+    if isinstance(metric, type) and issubclass(metric, keras.metrics.Metric):
+        return metric()
+    if isinstance(metric, keras.metrics.Metric):
+        return metric
+    if callable(metric):
+        return keras.metrics.MeanMetricWrapper(metric, name=getattr(metric, "__name__", "metric"))
+    raise TypeError(
+        f"`metrics` of task {name!r} must hold Keras metrics, names or functions. "
+        f"Received: {metric!r}."
+    )
+
+
+def _snake(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
