@@ -44,14 +44,18 @@ class BackupAndResume(keras.callbacks.Callback):
         self.filepath = pathlib.Path(filepath)
         self.verbose = verbose
         self.next_epoch = 0
+        self.stopped = False
         self._companions = []
+        self._states = []
         self._rows = []
 
     def begin(self, model, callbacks):
         """Restores the state, if there is one; `fit` of the library's models calls this first."""
         self._companions = [c for c in callbacks if c is not self]
+        self._states = []
         self._rows = []
         self.next_epoch = 0
+        self.stopped = False
         if not self.filepath.exists():
             return
         with np.load(self.filepath, allow_pickle=False) as file:
@@ -60,15 +64,15 @@ class BackupAndResume(keras.callbacks.Callback):
         self._check(model, state)
         for i, variable in enumerate(_variables(model)):
             variable.assign(arrays[f"variable_{i}"])
-        for i, companion in enumerate(self._companions):
-            for name, value in state["callbacks"][i].items():
-                setattr(companion, name, value)
-            for name in state["arrays"][i]:
-                count = state["arrays"][i][name]
-                values = [arrays[f"callback_{i}_{name}_{j}"] for j in range(count)]
-                setattr(companion, name, values)
+        for i, plain in enumerate(state["callbacks"]):
+            lists = {
+                name: [arrays[f"callback_{i}_{name}_{j}"] for j in range(count)]
+                for name, count in state["arrays"][i].items()
+            }
+            self._states.append({**plain, **lists})
         self._rows = state["rows"]
         self.next_epoch = state["next_epoch"]
+        self.stopped = state["stopped"]
         if self.verbose:
             say(f"Continuing after epoch {self.next_epoch} from {self.filepath}.")
 
@@ -89,6 +93,12 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"Received: {classes}."
             )
 
+    def on_train_begin(self, logs=None):
+        """Gives the other callbacks their state back, after they have begun anew."""
+        for companion, state in zip(self._companions, self._states, strict=False):
+            for name, value in state.items():
+                setattr(companion, name, value)
+
     def on_epoch_end(self, epoch, logs=None):
         self._rows.append([epoch, {key: float(value) for key, value in (logs or {}).items()}])
         variables = _variables(self.model)
@@ -98,6 +108,7 @@ class BackupAndResume(keras.callbacks.Callback):
             "task_names": list(self.model.task_names),
             "shapes": [list(v.shape) for v in variables],
             "next_epoch": epoch + 1,
+            "stopped": bool(self.model.stop_training),
             "rows": self._rows,
             "classes": [type(c).__name__ for c in self._companions],
             "callbacks": [_plain_state(c) for c in self._companions],

@@ -261,14 +261,9 @@ def _reversible_embedding(layer, inputs, outputs):
     return 2 * math.prod(inputs[0]) * layer.input_dim
 
 
-def _cell(cell, features):
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        total = 0
-        for child in cell.cells:
-            total += _cell(child, features)
-            features = child.units
-        return total
-    return flops(cell, [(1, features)], [(1, cell.units)])
+def _width(cell):
+    size = cell.state_size
+    return size if isinstance(size, int) else size[0]
 
 
 @register_flops(keras.layers.SimpleRNNCell)
@@ -288,14 +283,19 @@ def _lstm_cell(layer, inputs, outputs):
 
 @register_flops(keras.layers.StackedRNNCells)
 def _stacked_cells(layer, inputs, outputs):
-    return _cell(layer, inputs[0][-1])
+    total, shape = 0, inputs[0]
+    for cell in layer.cells:
+        result = (1, _width(cell))
+        total += flops(cell, [shape], [result])
+        shape = result
+    return total
 
 
 @register_flops(keras.layers.RNN)
 def _recurrent(layer, inputs, outputs):
     # LSTM, GRU and SimpleRNN are RNN layers around their cells.
-    _, steps, features = inputs[0]
-    return steps * _cell(layer.cell, features)
+    _, steps, *features = inputs[0]
+    return steps * flops(layer.cell, [(1, *features)], [(1, outputs[0][-1])])
 
 
 @register_flops(keras.layers.ConvLSTM1D)

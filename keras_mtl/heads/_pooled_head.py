@@ -3,6 +3,8 @@ import numbers
 import keras
 from keras import ops
 
+from keras_mtl.graph.costs import register_flops
+
 
 class PooledHead(keras.layers.Layer):
     """Mean over the spatial axes, dropout, and one dense layer.
@@ -62,3 +64,8 @@ class PooledHead(keras.layers.Layer):
             }
         )
         return config
+
+
+@register_flops(PooledHead)
+def _pooled_head_flops(layer, inputs, outputs):
+    return 2 * inputs[0][-1] * layer.units

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_mtl.graph.costs import flops, register_flops
 from keras_mtl.heads._checks import positive_integer, positive_integers
 
 
@@ -111,3 +112,15 @@ class ASPP(keras.layers.Layer):
             {"filters": self.filters, "width": self.width, "rates": self.rates, "size": self.size}
         )
         return config
+
+
+@register_flops(ASPP)
+def _aspp_flops(layer, inputs, outputs):
+    (shape,) = inputs
+    inner = (*shape[:-1], layer.width)
+    branches = zip(layer.dilated_convolutions, layer.projections, strict=True)
+    return sum(
+        flops(dilated, [shape], [inner])
+        + flops(projection, [inner], [(*shape[:-1], layer.filters)])
+        for dilated, projection in branches
+    )

@@ -3,9 +3,8 @@
 import keras
 
 from keras_mtl.architecture import SHARED
-from keras_mtl.assemble import call_flops
 from keras_mtl.errors import UnsupportedBackboneError
-from keras_mtl.graph import flops, is_functional, is_weighted, parameters, read
+from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import Projection, SelectOrSkip
 from keras_mtl.strategies.strategy import child_seed
 
@@ -133,12 +132,9 @@ def clone_head(task, features, seed, source=BACKBONE):
 
 
 def head_costs(head, features):
-    """Parameters and FLOPs of a built head; a functional head is read like a backbone."""
-    if not is_functional(head):
-        output = head.compute_output_shape(tuple(features.shape))
-        return parameters(head), flops(head, [tuple(features.shape)], [tuple(output)])
-    graph = read(head)
-    return parameters(head), sum(call_flops(graph, call) for call in graph.calls)
+    """Parameters and FLOPs of a built head."""
+    output = head.compute_output_spec(features)
+    return parameters(head), flops(head, [tuple(features.shape)], [tuple(output.shape)])
 
 
 def seeded(config, seed, *path):

@@ -69,6 +69,19 @@ class TaskModel(keras.Model):
         """The trainable variables that the weights' optimizer moves."""
         return self.trainable_variables
 
+    def task_results(self, logs, prefix=""):
+        """Sorts the metrics of `evaluate(..., return_dict=True)`: task -> metric -> value.
+
+        With `prefix="val_"` it sorts the logs of an epoch instead.
+        """
+        return {
+            task.name: {
+                metric.name: float(logs[f"{prefix}{task.name}_{metric.name}"])
+                for metric in task.metrics
+            }
+            for task in self.tasks
+        }
+
     # Compile -------------------------------------------------------------------------------------
 
     def compile(self, optimizer="adam", *, loss_weighting=None, **options):
@@ -195,9 +208,12 @@ class TaskModel(keras.Model):
         if options.get("validation_data") is not None:
             self._check_validation(options["validation_data"])
         callbacks = list(callbacks or [])
+        # Backups come last: they save what the other callbacks made of the epoch.
+        callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
         for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
             backup.begin(self, callbacks)
-            options["initial_epoch"] = max(options.get("initial_epoch", 0), backup.next_epoch)
+            first = epochs if backup.stopped else backup.next_epoch
+            options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
         return self._run(x, y, sample_weight, epochs, callbacks, options)
 
     def _run(self, x, y, sample_weight, epochs, callbacks, options):

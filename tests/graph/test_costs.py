@@ -273,6 +273,16 @@ class Composite(layers.Layer):
         return self.child(inputs)
 
 
+class Cell(layers.Layer):
+    state_size = 3
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 3))
+
+    def call(self, inputs, states):
+        return inputs @ self.kernel, states
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -298,6 +308,10 @@ def test_unknown_layer_warns_once_per_class():
         "`(layer, inputs, outputs) -> int` to price it."
     ]
     assert caught[0].filename == __file__
+    with pytest.warns(UnknownCostWarning, match="Cell"):
+        assert call_flops(layers.RNN([Cell(), layers.GRUCell(2)]), (7, 4)) == 7 * 2 * 3 * 2 * (
+            3 + 2
+        )
     with pytest.warns(UnknownCostWarning, match="Subclassed"):
         assert call_flops(Subclassed(), (4,)) == 0
 
