@@ -2,7 +2,7 @@
 
     python docs/make_units.py
 
-Takes about ten minutes on two cores and 4 GB of memory; builds every model without weights.
+Takes about four minutes on one core; builds every model without weights.
 """
 
 import datetime
@@ -19,35 +19,42 @@ from keras_mtl.graph import context_calls, find_units, read
 SIZE = 128
 HEAD = """# The units of every model in `keras.applications`
 
-Written by `docs/make_units.py` with Keras {keras} on {date} ({cores}). Every model is built with
-`include_top=False, weights=None` on {size}×{size}×3.
+Written by `docs/make_units.py` with Keras {keras} on {date}, on one {cores} core. Every model is
+built with `include_top=False, weights=None` on {size}×{size}×3.
 
 | column | meaning |
 |---|---|
 | calls | operations of the graph, nested models opened |
-| units | stretches between cuts (`granularity="block"`); together with weightless work on the input (rescaling) they hold every call |
+| units | stretches between cuts (`granularity="block"`), single calls joined to operators |
 | of several | units of several calls that no cut divides, the blocks of the architecture |
 | by shortcut | units that end in an `Add` and may be skipped by its lighter branch |
 | by identity | units without such an `Add` whose output has their input's shape |
 | always on | the other units; `AdaShare(skippable="projection")` can open many of them |
-| operators | searchable units with `granularity="operator"`: weighted operators with their normalisation |
+| operators | searchable units with `granularity="operator"` |
 | seconds | to read the graph and find its units |
 
-`AdaShare(skippable="auto")` searches the units by shortcut, and those by identity where there are none.
+`AdaShare(skippable="auto")` searches the units by shortcut, and those by identity where there are
+none of them. Weightless work on the input (rescaling) belongs to no unit; every other call to one.
 
 """
 NOTES = """
 ## What the table says
 
-- **Nothing to search at block granularity: NASNet.** Each of its cells reads the outputs of the two
-  cells before it, so that no position in the network is passed by one value only. All of it is {nasnet}.
-  Use `granularity="operator"`, or another backbone.
-- **Chains without shortcuts: VGG and MobileNet.** Every convolution is a unit of its own. Those that keep their input's
-  shape can be skipped by identity; the others need `skippable="projection"`.
-- **Concatenation instead of addition: DenseNet, InceptionV3.** A block's output has more channels
-  than its input, so that a shortcut does not exist; what can be skipped is what keeps its shape.
-- Blocks that open a stage by a stride and have no `Add` (MobileNetV2, MobileNetV3, EfficientNet) are
-  always on; in ResNet those blocks have a projection shortcut and may be skipped.
+- **NASNet: nothing to search at block granularity.** Each of its cells reads the outputs of the two
+  cells before it, so that one value alone passes no position behind the stem. What follows the stem
+  is one big unit ({nasnet}), and it is always on. `granularity="operator"` cuts it.
+- **DenseNet: many blocks, none that may be skipped.** A block concatenates its result to its input;
+  its output has more channels, and no `Add` gives a shortcut. AdaShare needs
+  `skippable="projection"`; strategies that only choose copies (own, shared, branch) need nothing.
+- **InceptionV3 and InceptionResNetV2: by identity.** The first concatenates branches; the second
+  scales and adds in a layer of its own that is not an `Add`. What is skipped is what keeps its
+  shape.
+- **VGG and MobileNet: chains.** Every convolution is a unit; those that keep their input's shape
+  may be skipped by identity, the others need `skippable="projection"`.
+- **MobileNetV2, MobileNetV3, EfficientNet.** Blocks with an `Add` may be skipped by it. Blocks that
+  change the size have none: they are read as chains, whose single convolutions may be skipped by
+  identity where these are asked for (`skippable="identity"`).
+- **ResNet.** The first block of a stage changes the size; its shortcut is the projection.
 """
 
 
@@ -63,18 +70,19 @@ def applications():
     return {name: make for make, name in found.items()}
 
 
-def row(name, make):
-    """One line of the table, as a tuple; the graph is thrown away."""
+def row(make):
+    """The numbers of one line of the table, and the calls of the largest unit."""
     backbone = make(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
     start = time.perf_counter()
     graph = read(backbone)
     units = find_units(graph)
     seconds = time.perf_counter() - start
-    several = sum(len(s) > 1 for s in stretches(graph))
+    several = sum(len(stretch) > 1 for stretch in stretches(graph))
     by = [unit.skip_by for unit in units]
     operators = sum(unit.searchable for unit in find_units(graph, "operator"))
     counts = (by.count("shortcut"), by.count("identity"), by.count(None))
-    return (name, len(graph.calls), len(units), several, *counts, operators, f"{seconds:.2f}")
+    cells = (len(graph.calls), len(units), several, *counts, operators, f"{seconds:.2f}")
+    return cells, max(len(unit.calls) for unit in units)
 
 
 def stretches(graph):
@@ -95,7 +103,7 @@ def stretches(graph):
             found.append(current)
             current = []
         far = max(far, last_read.get(index, -1))
-    return found + [current] if current else found
+    return [*found, current] if current else found
 
 
 def main():
@@ -104,11 +112,11 @@ def main():
     lines += ["|---|" + "--:|" * 8]
     nasnet = []
     for name, make in applications().items():
-        cells = row(name, make)
-        print(*cells, flush=True)
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        cells, largest = row(make)
+        print(name, *cells, flush=True)
+        lines.append("| " + " | ".join(map(str, (name, *cells))) + " |")
         if name.startswith("NASNet"):
-            nasnet.append(f"{cells[3]} block in {name}")
+            nasnet.append(f"{largest} of {cells[0]} calls in {name}")
         keras.backend.clear_session()
         gc.collect()
     head = HEAD.format(
@@ -117,7 +125,7 @@ def main():
         cores=platform.machine(),
         size=SIZE,
     )
-    text = head + "\n".join(lines) + "\n" + NOTES.format(nasnet=" and ".join(nasnet))
+    text = head + "\n".join(lines) + "\n" + NOTES.format(nasnet=", ".join(nasnet))
     pathlib.Path(__file__).with_name("units.md").write_text(text, encoding="utf-8")
 
 

@@ -20,27 +20,9 @@ import keras
 import numpy as np
 import protocol
 import tensorflow as tf
+from backbones import resnet
 
 import keras_mtl
-
-
-def resnet(width=8, blocks=8, size=16):
-    """A residual network of `blocks` blocks; the width doubles where the size halves."""
-    layers = keras.layers
-
-    def convolve(x, filters, kernel, strides=1):
-        x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=0.9)(x)
-
-    inputs = keras.Input((size, size, 1), name="image")
-    x = layers.ReLU()(convolve(inputs, width, 3))
-    for block in range(blocks):
-        halve = block in (blocks // 4, blocks // 2)
-        filters = x.shape[-1] * (2 if halve else 1)
-        shortcut = convolve(x, filters, 1, 2) if halve else x
-        x = layers.ReLU()(convolve(x, filters, 3, 2 if halve else 1))
-        x = layers.ReLU()(layers.Add()([convolve(x, filters, 3), shortcut]))
-    return keras.Model(inputs, x, name="resnet")
 
 
 def experiment(arguments):
@@ -53,7 +35,7 @@ def experiment(arguments):
     ]
     steps = -(-arguments.train // 64)
     return protocol.Experiment(
-        backbone=resnet(),
+        backbone=resnet((16, 16, 1), width=8, blocks=(2, 2, 4), strides=(1, 2, 2)),
         tasks=tasks,
         train=digits["train"],
         search_data=keras_mtl.data.search_split(
@@ -92,10 +74,12 @@ def main():
         shutil.rmtree(arguments.folder, ignore_errors=True)
     setup = experiment(arguments)
 
-    search, best, rows = protocol.run(setup)
+    _, best, rows = protocol.run(setup)
 
     text = protocol.table(setup, rows)
-    print(f"\nOn {len(setup.test[0])} test images, best of {setup.samples} by validation:\n\n{text}\n")
+    print(
+        f"\nOn {len(setup.test[0])} test images, best of {setup.samples} by validation:\n\n{text}\n"
+    )
     (setup.folder / "table.md").write_text(text + "\n")
     print(best.architecture.summary())
     best.architecture.save(setup.folder / "architecture.json")
@@ -107,7 +91,9 @@ def main():
     print("The SavedModel, asked one task at a time:")
     for task in best.task_names:
         answer = served.signatures[task](image=tf.constant(images[:8]))[task].numpy()
-        print(f"  {task:6s} says {np.argmax(answer, 1).tolist()}, truth {labels[task][:8].tolist()}")
+        print(
+            f"  {task:6s} says {np.argmax(answer, 1).tolist()}, truth {labels[task][:8].tolist()}"
+        )
     print(f"Pictures, table, plan and SavedModel are in {setup.folder}/.")
 
 

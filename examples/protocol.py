@@ -29,7 +29,7 @@ class Experiment:
         validation, test: like `train`.
         epochs: int. Of every training.
         search_epochs: int.
-        strategy: the search strategy.
+        strategy: the `SearchStrategy`.
         optimizer: function of the number of epochs that returns a Keras optimizer.
         search_optimizers: function that returns the arguments of the search's `compile`.
         samples: int. Candidates of every method that decides.
@@ -70,7 +70,8 @@ def run(experiment):
     search = searched(experiment, log)
     draw_policy(experiment, search)
     numbers = {"samples": experiment.samples, "seed": experiment.seed}
-    best, rows["AdaShare"] = best_of(experiment, log, "AdaShare", search.decide(**numbers))
+    method = experiment.strategy.name
+    best, rows[method] = best_of(experiment, log, method, search.decide(**numbers))
     for name, per_task in (("random #1", False), ("random #2", True)):
         policies = keras_mtl.strategies.random_policies(
             best.architecture, per_task=per_task, **numbers
@@ -123,7 +124,7 @@ def single_row(single):
 def searched(experiment, log):
     """The search, kept in a file; an interrupted one goes on."""
     path = experiment.folder / "search.npz"
-    log.title("AdaShare search")
+    log.title(f"{experiment.strategy.name} search")
     model = build(experiment, strategy=experiment.strategy)
     model.compile(**experiment.search_optimizers())
     model.fit(

@@ -40,7 +40,8 @@ class Architecture:
     Example:
 
     >>> from keras_mtl import Architecture
-    >>> plan = Architecture(("a", "b"), ("u", "v"), {"a": ("shared", "own"), "b": ("shared", "skip")})
+    >>> choices = {"a": ("shared", "own"), "b": ("shared", "skip")}
+    >>> plan = Architecture(("a", "b"), ("u", "v"), choices)
     >>> Architecture.from_json(plan.to_json()) == plan
     True
     """
@@ -57,6 +58,17 @@ class Architecture:
     costs: Mapping = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self):
+        for name in ("tasks", "units", "fusions"):
+            value = getattr(self, name)
+            kind = isinstance(value, (tuple, list))
+            if kind and name != "fusions":
+                kind = all(isinstance(x, str) for x in value) and len(set(value)) == len(value)
+            if not kind:
+                what = "a sequence" if name == "fusions" else "a sequence of different names"
+                raise ArchitectureError(f"`{name}` must be {what}. Received: {name}={value!r}.")
+        for name in ("masks", "origin", "costs"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise ArchitectureError(f"`{name}` must be a mapping. Received: {name}={value!r}.")
         fill = object.__setattr__
         fill(self, "tasks", tuple(self.tasks))
         fill(self, "units", tuple(self.units))
@@ -69,7 +81,8 @@ class Architecture:
                 f"Received: choices for {list(self.choices)}."
             )
         for task in self.tasks:
-            choices = tuple(self.choices[task])
+            choices = self.choices[task]
+            choices = tuple(choices) if isinstance(choices, (tuple, list)) else (choices,)
             if len(choices) != len(self.units) or not all(isinstance(c, str) for c in choices):
                 raise ArchitectureError(
                     f"`choices[{task!r}]` must hold one string for each of the {len(self.units)} "

@@ -52,11 +52,18 @@ def build(
     Example:
 
     >>> import keras, keras_mtl
-    >>> backbone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="relu")])
+    >>> dense = keras.layers.Dense(8, activation="relu", name="dense")
+    >>> backbone = keras.Sequential([keras.Input((4,)), dense])
     >>> tasks = [keras_mtl.Task(name, keras.layers.Dense(1), "mse") for name in ("a", "b")]
     >>> print(keras_mtl.build(backbone, tasks, "independent", seed=0).architecture.summary())
-                    a    b  together
-    ----------  ---  ---  --------
+    unit     a    b
+    -----  ---  ---
+    dense  own  own
+    <BLANKLINE>
+                 a   b  together
+    ----------  --  --  --------
+    parameters  49  49        98
+    FLOPs       80  80       160
     """
     tasks = check_tasks(tasks)
     seed = random.SystemRandom().randrange(2**31) if seed is None else int(seed)

@@ -20,7 +20,7 @@ class DataError(ValueError):
 
 
 class NonFiniteError(ArithmeticError):
-    """An input, loss or gradient became NaN or infinite; the variables keep their last good value."""
+    """An input, loss or gradient became NaN or infinite; variables keep their last good value."""
 
 
 def suggestion(name, known):

@@ -5,6 +5,7 @@ import numbers
 import re
 
 import keras
+import numpy as np
 from keras import ops
 
 _RESERVED = {
@@ -23,11 +24,11 @@ _ACCURACIES = {
 }
 
 
+@keras.saving.register_keras_serializable("keras_mtl")
 class FunctionLoss(keras.losses.Loss):
     """A loss function of `(y_true, y_pred)`, as an object with a configuration."""
 
     def __init__(self, function, name=None):
-        function = keras.saving.deserialize_keras_object(function)
         super().__init__(name=name or getattr(function, "__name__", "loss"), reduction="none")
         self.function = function
 
@@ -36,6 +37,11 @@ class FunctionLoss(keras.losses.Loss):
 
     def get_config(self):
         return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        function = keras.saving.deserialize_keras_object(config["function"])
+        return cls(function, config["name"])
 
 
 class Task:
@@ -62,7 +68,7 @@ class Task:
     >>> import keras, keras_mtl
     >>> task = keras_mtl.Task("depth", head=keras.layers.Dense(1), loss="mae", weight=2.0)
     >>> labels, present = task.labels([[1.0], [float("nan")]])
-    >>> present.tolist()
+    >>> present.numpy().tolist()
     [[1.0], [0.0]]
     """
 
@@ -95,16 +101,19 @@ class Task:
     def __repr__(self):
         return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
 
-    def labels(self, y_true):
+    def labels(self, y_true, sample_weight=None):
         """Splits labels into values without holes, and a float mask of the present ones."""
         y_true = ops.convert_to_tensor(y_true)
         present = ops.ones_like(y_true, dtype="bool")
         floating = keras.backend.is_float_dtype(y_true.dtype)
         if floating:
             present = ops.logical_not(ops.isnan(y_true))
-        if self.ignore is not None:
-            ignore = ops.cast(self.ignore, y_true.dtype)
+        if self.ignore is not None and _fits_type(self.ignore, y_true.dtype):
+            ignore = ops.convert_to_tensor(self.ignore, dtype=y_true.dtype)
             present = ops.logical_and(present, ops.not_equal(y_true, ignore))
+        if sample_weight is not None:
+            given = ops.not_equal(_with_rank(sample_weight, len(y_true.shape)), 0)
+            present = ops.logical_and(present, given)
         # 1 is inside the domain of losses with a logarithm or a quotient; integers are classes.
         fill = ops.ones_like(y_true) if floating else ops.zeros_like(y_true)
         return ops.where(present, y_true, fill), ops.cast(present, "float32")
@@ -114,7 +123,7 @@ class Task:
 
         Missing labels have weight and presence 0, and a loss that is finite.
         """
-        labels, present = self.labels(y_true)
+        labels, present = self.labels(y_true, sample_weight)
         y_pred = ops.cast(y_pred, "float32")
         if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
             labels, present = ops.expand_dims(labels, -1), ops.expand_dims(present, -1)
@@ -125,19 +134,13 @@ class Task:
             present = ops.min(present, axis=-1)
         weight = present
         if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, "float32")
-            while len(sample_weight.shape) > len(values.shape):
-                sample_weight = ops.squeeze(sample_weight, axis=-1)
-            while len(sample_weight.shape) < len(values.shape):
-                sample_weight = ops.expand_dims(sample_weight, -1)
-            weight = present * sample_weight
-            present = present * ops.cast(ops.not_equal(sample_weight, 0.0), "float32")
+            weight = present * ops.cast(_with_rank(sample_weight, len(values.shape)), "float32")
         values = ops.where(present > 0, values, ops.zeros_like(values))
         return values, weight, present
 
     def update_metrics(self, metrics, y_true, y_pred, sample_weight=None):
         """Updates metric objects with the present labels only."""
-        labels, _ = self.labels(y_true)
+        labels, _ = self.labels(y_true, sample_weight)
         y_pred = ops.cast(y_pred, "float32")
         if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
             labels = ops.expand_dims(labels, -1)
@@ -182,7 +185,7 @@ def check_tasks(tasks):
     names = [task.name for task in tasks]
     if not names or len(set(names)) != len(names):
         raise ValueError(
-            "`tasks` must be one or more tasks with different names. " f"Received: names={names}."
+            f"`tasks` must be one or more tasks with different names. Received: names={names}."
         )
     return tasks
 
@@ -212,10 +215,9 @@ def _as_loss(loss, name):
             ) from error
     if isinstance(loss, keras.losses.Loss):
         return loss
-    for known in vars(keras.losses).values():  # "mae" gives a function whose class is known too
-        if isinstance(known, type) and issubclass(known, keras.losses.Loss):
-            if _snake(known.__name__) == getattr(loss, "__name__", None):
-                return known()
+    known = _class_of(loss, keras.losses, keras.losses.Loss)
+    if known is not None:
+        return known()
     if callable(loss):
         return FunctionLoss(loss)
     raise TypeError(
@@ -233,7 +235,9 @@ def _as_metric(metric, loss, name):
                 f"kind. Received: loss={loss.name!r}. Pass the metric object instead."
             )
         if known is keras.metrics.BinaryAccuracy:
-            return known(name="accuracy", threshold=0.0 if loss.get_config()["from_logits"] else 0.5)
+            return known(
+                name="accuracy", threshold=0.0 if loss.get_config()["from_logits"] else 0.5
+            )
         return known(name="accuracy")
     if isinstance(metric, str):
         try:
@@ -242,10 +246,7 @@ def _as_metric(metric, loss, name):
             raise ValueError(
                 f"`metrics` of task {name!r} must be known to Keras. Received: {metric!r}."
             ) from error
-        for known in vars(keras.metrics).values():
-            if isinstance(known, type) and issubclass(known, keras.metrics.Metric):
-                if _snake(known.__name__) == getattr(metric, "__name__", None):
-                    return known()
+        metric = _class_of(metric, keras.metrics, keras.metrics.Metric) or metric
     if isinstance(metric, type) and issubclass(metric, keras.metrics.Metric):
         return metric()
     if isinstance(metric, keras.metrics.Metric):
@@ -258,5 +259,26 @@ def _as_metric(metric, loss, name):
     )
 
 
-def _snake(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+def _fits_type(value, dtype):
+    """Whether labels of a type can have a value; -1 in unsigned bytes would turn into 255."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    return "float" in dtype or np.array(value).astype(dtype) == value
+
+
+def _with_rank(tensor, rank):
+    tensor = ops.convert_to_tensor(tensor)
+    while len(tensor.shape) > rank:
+        tensor = ops.squeeze(tensor, axis=-1)
+    while len(tensor.shape) < rank:
+        tensor = ops.expand_dims(tensor, -1)
+    return tensor
+
+
+def _class_of(function, module, base):
+    """The class behind one of Keras' functions: "mae" gives `mean_absolute_error`."""
+    for known in vars(module).values():
+        if isinstance(known, type) and issubclass(known, base):
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", known.__name__).lower()
+            if name == getattr(function, "__name__", None):
+                return known
+    return None

@@ -43,7 +43,8 @@ class Call:
     @property
     def inputs(self):
         """Flat tuple of the `Value`s that the call reads."""
-        return tuple(x for x in keras.tree.flatten((self.args, self.kwargs)) if isinstance(x, Value))
+        flat = keras.tree.flatten((self.args, self.kwargs))
+        return tuple(x for x in flat if isinstance(x, Value))
 
     def replay(self, operation, tensor_of):
         """Calls `operation` as the original was called; `tensor_of(value)` gives its tensors."""
@@ -78,6 +79,12 @@ class BackboneGraph:
         if value.node == INPUT:
             return self.inputs[value.output]
         return self.calls[value.node].outputs[value.output]
+
+    def pack_inputs(self, inputs):
+        """Packs a flat list of inputs into the structure that the backbone takes."""
+        if isinstance(self.backbone, keras.Sequential):
+            return inputs[0]
+        return keras.tree.pack_sequence_as(self.backbone.input, inputs)
 
     @property
     def features(self):
@@ -202,7 +209,8 @@ class _Reader:
 
     def open(self, model, args, kwargs, prefix):
         structure = args[0] if args else kwargs["inputs"]
-        if isinstance(structure, dict) and not isinstance(model.input, dict):
+        by_name = isinstance(model, keras.Sequential) or not isinstance(model.input, dict)
+        if isinstance(structure, dict) and by_name:
             structure = [structure[x.name] for x in model.inputs]
         inputs = [self.values[id(x)] for x in keras.tree.flatten(structure)]
         return self.replay(model, inputs, f"{self.key(model, prefix)}.")
@@ -226,9 +234,9 @@ def _check(backbone):
         )
     if not is_functional(backbone):
         raise UnsupportedBackboneError(
-            "`backbone` must be a functional `keras.Model`, whose layers can be read. Received: the "
-            f"subclassed model {type(backbone).__name__}, which hides its layers in `call`. Use "
-            "`keras.Model(inputs, outputs)` with the same layers called one by one."
+            "`backbone` must be a functional `keras.Model`, whose layers can be read. Received: "
+            f"the subclassed model {type(backbone).__name__}, which hides its layers in `call`. "
+            "Use `keras.Model(inputs, outputs)` with the same layers called one by one."
         )
     if len(backbone.outputs) != 1:
         raise UnsupportedBackboneError(

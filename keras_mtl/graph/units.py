@@ -1,4 +1,4 @@
-"""Units: the stretches of a backbone that are chosen as one piece (DESIGN: reading the backbone)."""
+"""Units: the stretches of a backbone that are chosen as one piece."""
 
 import dataclasses
 
@@ -162,7 +162,7 @@ class _Finder:
         return stretches
 
     def blocks(self):
-        """Stretches of several calls are blocks; runs of single calls are cut at the weighted ones."""
+        """Stretches of several calls are blocks; single calls are cut at the weighted ones."""
         groups, padding = [], []
         kind = None  # of the last group: "block", "chain" (may grow) or "fixed"
         for stretch in self.stretches():
@@ -235,20 +235,19 @@ class _Finder:
 
     def unit(self, name, calls, weighted):
         inside = set(calls)
-        inputs = []
-        for index in calls:
-            for value in self.graph.calls[index].inputs:
-                outer = value.node not in inside and not self.is_context(value)
-                if outer and value not in inputs:
-                    inputs.append(value)
+        read = [v for index in calls for v in self.graph.calls[index].inputs]
+        read = [v for v in dict.fromkeys(read) if v.node not in inside]
+        inputs = [v for v in read if not self.is_context(v)]
         output = Value(calls[-1], 0)
         operators = [i for i in weighted if not is_normalisation(self.operation(i))]
         searchable = bool(weighted)
         skip, skip_by = None, None
-        if operators and len(inputs) == 1:
-            skip, skip_by = self.shortcut(calls, inputs[0]), "shortcut"
-            if skip is None and self.shape(inputs[0]) == self.shape(output):
-                skip, skip_by = inputs[0], "identity"
+        source = (inputs or read)[0] if len(inputs or read) == 1 else None
+        if operators and source is not None:
+            # The first unit reads the backbone's input; it may have a shortcut around it.
+            skip, skip_by = self.shortcut(calls, source), "shortcut"
+            if skip is None and inputs and self.shape(source) == self.shape(output):
+                skip, skip_by = source, "identity"
         skip_by = skip_by if skip is not None else None
         return Unit(name, calls, tuple(inputs), output, skip, skip_by, searchable)
 
@@ -262,13 +261,16 @@ class _Finder:
             last -= 1
         if not self.is_add(calls[last]):
             return None
-        branches = [v for v in self.graph.calls[calls[last]].inputs if not self.is_context(v)]
+        branches = [
+            v for v in self.graph.calls[calls[last]].inputs if v == source or not self.is_context(v)
+        ]
         if len(branches) != 2:
             return None
         weights = [self.weighted_before(v, inside) for v in branches]
-        if weights[0] == weights[1]:
+        # What both branches need lies before the fork: the shortcut would not go around the unit.
+        if len(weights[0]) == len(weights[1]) or weights[0] & weights[1]:
             return None
-        lighter = branches[weights.index(min(weights))]
+        lighter = branches[0 if len(weights[0]) < len(weights[1]) else 1]
         if self.shape(lighter) != self.shape(Value(calls[last], 0)):
             return None
         return lighter if lighter.node in inside or lighter == source else None
@@ -281,13 +283,15 @@ class _Finder:
         )
 
     def weighted_before(self, value, inside):
-        """Number of weighted operators inside the unit on which `value` depends."""
+        """The weighted operators inside the unit on which `value` depends."""
         seen, stack = set(), [value.node]
         while stack:
             index = stack.pop()
             if index in inside and index not in seen:
                 seen.add(index)
                 stack += [v.node for v in self.graph.calls[index].inputs]
-        return sum(
-            is_weighted(self.operation(i)) and not is_normalisation(self.operation(i)) for i in seen
-        )
+        return {
+            i
+            for i in seen
+            if is_weighted(self.operation(i)) and not is_normalisation(self.operation(i))
+        }

@@ -40,7 +40,7 @@ class GumbelGate(ArchitectureLayer):
 
     >>> from keras_mtl.layers import GumbelGate
     >>> gate = GumbelGate((2, 3), initial=[1.0, 0.0])
-    >>> gate(1.0).shape, gate(1.0)[0, 0].numpy().tolist()
+    >>> gate(temperature=1.0).shape, gate(temperature=1.0)[0, 0].numpy().tolist()
     (TensorShape([2, 3, 2]), [1.0, 0.0])
 
     Reference:

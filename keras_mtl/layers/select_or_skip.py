@@ -23,7 +23,8 @@ class SelectOrSkip(keras.layers.Layer):
 
     >>> from keras_mtl.layers import SelectOrSkip
     >>> import numpy as np
-    >>> SelectOrSkip()([np.ones((1, 2)), np.zeros((1, 2))], [0.75, 0.25]).numpy().tolist()
+    >>> options = [np.ones((1, 2)), np.zeros((1, 2))]
+    >>> SelectOrSkip()(options, decision=np.array([0.75, 0.25])).numpy().tolist()
     [[0.75, 0.75]]
 
     Reference:

@@ -7,7 +7,7 @@ from keras_mtl.errors import DataError, suggestion
 
 
 def check_batches(model, data, *, batched=True):
-    """Raises `DataError` unless `data` is `(x, y)` or `(x, y, sample_weight)` for the model's tasks.
+    """Raises `DataError` unless `data` is `(x, y[, sample_weight])` for the model's tasks.
 
     Args:
         model: a model with `tasks` and `input_specs`.
@@ -25,8 +25,10 @@ def check_batches(model, data, *, batched=True):
     check_names("Labels", y, names)
     if len(data) == 3 and data[2] is not None:
         check_names("Sample weights", data[2], names, all_needed=False)
+    weights = (data[2] if len(data) == 3 else None) or {}
     for task in model.tasks:
         _check_labels(task, model.output_specs[task.name], y[task.name])
+        _check_weights(task, model.output_specs[task.name], y[task.name], weights.get(task.name))
 
 
 def check_names(what, labels, names, all_needed=True):
@@ -94,7 +96,7 @@ def _check_labels(task, output, labels):
             np.full((2, *expected), 0.5, "float32"),
         )
         fits = tuple(values.shape) == tuple(weight.shape) and len(values.shape) > 0
-    except (ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # every backend, and a loss of the user's, has its own
         raise DataError(
             f"The loss of task {task.name!r} must fit labels of shape {('batch', *given)} and "
             f"outputs of shape {('batch', *expected)}. Received: loss {task.loss.name!r}, which "
@@ -105,6 +107,26 @@ def _check_labels(task, output, labels):
             f"The loss of task {task.name!r} must return one value per label. Received: shape "
             f"{tuple(values.shape)} for labels of shape {('batch', *given)}. Let it not take the "
             "mean over the batch."
+        )
+
+
+def _check_weights(task, output, labels, weights):
+    """Tries sample weights on the loss of two made-up examples."""
+    shapes = [_shape(labels), tuple(output.shape), _shape(weights)]
+    if any(shape is None or None in shape[1:] for shape in shapes):
+        return
+    try:
+        values, weight, _ = task.loss_per_label(
+            np.ones((2, *shapes[0][1:]), getattr(labels, "dtype", np.dtype("float32")).name),
+            *(np.ones((2, *shape[1:]), "float32") for shape in shapes[1:]),
+        )
+        fits = tuple(values.shape) == tuple(weight.shape)
+    except Exception:  # as above
+        fits = False
+    if not fits:
+        raise DataError(
+            f"Sample weights of task {task.name!r} must be one number per example or per label. "
+            f"Received: shape {shapes[2]} for labels of shape {shapes[0]}."
         )
 
 

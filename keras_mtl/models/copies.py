@@ -154,8 +154,7 @@ def seeded(config, seed, *path):
 def _projection(graph, unit, copy):
     source, target = graph.spec(unit.inputs[0]).shape, graph.spec(unit.output).shape
     strides = [
-        (n - 1) // (m - 1) if m > 1 else n
-        for n, m in zip(source[1:-1], target[1:-1], strict=True)
+        (n - 1) // (m - 1) if m > 1 else n for n, m in zip(source[1:-1], target[1:-1], strict=True)
     ]
     name = layer_name(f"{unit.name}.projection", copy)
     layer = Projection(target[-1], strides, target[1:-1], name=name)

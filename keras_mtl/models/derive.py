@@ -36,8 +36,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     features = Assembly(graph, units, copies).features(names, resolve, inputs)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     outputs = {task: heads[task](features[task].tensor) for task in names}
-    structure = keras.tree.pack_sequence_as(graph.backbone.input, inputs)
-    network = keras.Model(structure, outputs, name=f"{graph.name}.network")
+    network = keras.Model(graph.pack_inputs(inputs), outputs, name=f"{graph.name}.network")
     architecture = architecture.replace(costs=with_heads(costs, graph, heads))
     return MultiTaskModel(network, tasks, architecture, name=name)
 

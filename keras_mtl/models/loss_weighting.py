@@ -11,6 +11,10 @@ class LossWeighting(keras.layers.Layer):
     returns the total. A scheme may own variables; trainable ones are trained with the weights.
     """
 
+    def __init__(self, **kwargs):
+        # Losses stay float32 under mixed precision.
+        super().__init__(**{"dtype": "float32", **kwargs})
+
     def setup(self, tasks):
         """Makes the variables; called once by `compile` with the model's tasks."""
         self.task_names = tuple(task.name for task in tasks)
@@ -70,7 +74,9 @@ class UncertaintyWeighting(LossWeighting):
 
     def factors(self):
         values = ops.convert_to_numpy(ops.exp(-self.log_variances))
-        return {t: float(s * v) for t, s, v in zip(self.task_names, self.scales, values, strict=True)}
+        return {
+            t: float(s * v) for t, s, v in zip(self.task_names, self.scales, values, strict=True)
+        }
 
     def get_config(self):
         return {**super().get_config(), "regression": self.regression}
@@ -135,7 +141,8 @@ def get(weighting):
     if weighting is None:
         return EqualWeighting()
     if isinstance(weighting, LossWeighting):
-        return weighting
+        # One that another model has (or this one had) keeps its variables to itself.
+        return type(weighting).from_config(weighting.get_config()) if weighting.built else weighting
     if weighting in _BY_NAME:
         return _BY_NAME[weighting]()
     raise ValueError(

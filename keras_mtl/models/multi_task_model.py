@@ -47,7 +47,9 @@ class MultiTaskModel(TaskModel):
 
     def task_network(self, task):
         """A functional model of one task's path and head alone."""
-        return keras.Model(self.network.input, self.network.output[task], name=f"{self.name}.{task}")
+        return keras.Model(
+            self.network.input, self.network.output[task], name=f"{self.name}.{task}"
+        )
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.

@@ -135,9 +135,7 @@ class MultiTaskSearchModel(TaskModel):
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         # Keras scales only its own `optimizer` under mixed precision.
-        if scale and not scaled and isinstance(
-            self.optimizer, keras.optimizers.LossScaleOptimizer
-        ):
+        if scale and not scaled and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         optimizer.build(variables)
         return optimizer
@@ -197,7 +195,7 @@ class MultiTaskSearchModel(TaskModel):
     def call(self, inputs, training=None):
         training = bool(training)
         phase, group = self._tracing or (self.phase, "weights")
-        temperature = self.plan.temperature(self.step) if self.plan else 1.0
+        temperature = self.plan.temperature(self.step) if self.plan else ops.ones(())
         drawn = self.search.draw(temperature, self._noise[group], training)
         features = assemble(
             self.graph,
@@ -263,7 +261,7 @@ class MultiTaskSearchModel(TaskModel):
         return changed
 
     def train_step(self, data):
-        batches = dict(zip(("weights", "policy"), data, strict=True))
+        batches = dict(zip(("weights", "policy"), tensorflow_step.checked(data), strict=True))
         phase, _ = self._tracing
         loss = None
         for group in phase.updates:
@@ -281,21 +279,23 @@ class MultiTaskSearchModel(TaskModel):
     def _weights_update(self, phase, batch):
         warming = phase.name == "warm-up" and self.warmup_optimizer is not None
         optimizer = self.warmup_optimizer if warming else self.optimizer
-        return tensorflow_step.update(self, batch, self.weight_variables(), optimizer)
+        return tensorflow_step.update(
+            self, batch, self.weight_variables(), optimizer, self.statistics()
+        )
 
     def _policy_update(self, phase, batch):
         def regularisers():
             return sum(self.search.regularisers(phase.open_units).values())
 
-        held = [] if self.strategy.policy_moves_statistics else self._statistics()
-        with tensorflow_step.kept(held):
-            return tensorflow_step.update(
-                self, batch, self.policy_variables(), self.policy_optimizer, regularisers
-            )
-
-    def _statistics(self):
-        """The variables that a forward pass moves: normalisation statistics."""
-        return [v for layer in self._owned for v in layer.non_trainable_weights]
+        return tensorflow_step.update(
+            self,
+            batch,
+            self.policy_variables(),
+            self.policy_optimizer,
+            self.statistics(),
+            move_statistics=self.strategy.policy_moves_statistics,
+            extra=regularisers,
+        )
 
     def _write_rows(self, phase):
         rows = {
@@ -349,7 +349,9 @@ class MultiTaskSearchModel(TaskModel):
         if samples is None:
             return self._architecture(self.search.most_likely(), {})
         if not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"`samples` must be a positive integer. Received: samples={samples!r}.")
+            raise ValueError(
+                f"`samples` must be a positive integer. Received: samples={samples!r}."
+            )
         seed = child_seed(self.seed, "decide") if seed is None else seed
         generator = np.random.default_rng(seed)
         return [

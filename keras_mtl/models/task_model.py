@@ -82,6 +82,12 @@ class TaskModel(keras.Model):
             for task in self.tasks
         }
 
+    def statistics(self):
+        """The variables that a forward pass moves: those of normalisation layers in training."""
+        layers = [layer for layer in self.named_layers().values() if layer.trainable]
+        known = {id(v): v for layer in layers for v in layer.non_trainable_weights}
+        return list(known.values())
+
     # Compile -------------------------------------------------------------------------------------
 
     def compile(self, optimizer="adam", *, loss_weighting=None, **options):
@@ -91,8 +97,10 @@ class TaskModel(keras.Model):
             optimizer: Keras optimizer or its name.
             loss_weighting: `None`, `"uncertainty"`, `"dwa"` or a `LossWeighting`.
             **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
+                `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
         self._refuse_options(options)
+        options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
             self.loss_weighting = weighting.get(loss_weighting)
             self.loss_weighting.setup(self.tasks)
@@ -105,6 +113,13 @@ class TaskModel(keras.Model):
             metrics={task.name: task.new_metrics() for task in self.tasks},
             terms={name: mean(name=name) for name in self.term_names()},
         )
+        names = [row.name for row in self.metrics]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                "`tasks` must give every row of `history` a name of its own. "
+                f"Received: more than one row {twice[0]!r}. Rename the task or its metric."
+            )
 
     def _refuse_options(self, options):
         taken = [n for n in ("loss", "metrics", "loss_weights", "weighted_metrics") if n in options]
@@ -178,7 +193,10 @@ class TaskModel(keras.Model):
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
     def train_step(self, data):
-        tensorflow_step.update(self, data, self.weight_variables(), self.optimizer)
+        (batch,) = tensorflow_step.checked([data])
+        tensorflow_step.update(
+            self, batch, self.weight_variables(), self.optimizer, self.statistics()
+        )
         return self.get_metrics_result()
 
     def test_step(self, data):
@@ -205,8 +223,13 @@ class TaskModel(keras.Model):
                 good values.
         """
         self.check_training_data(x, y, sample_weight)
-        if options.get("validation_data") is not None:
-            self._check_validation(options["validation_data"])
+        sample_weight = _every_weight(y, sample_weight)
+        validation = options.get("validation_data")
+        if validation is not None:
+            self._check_validation(validation)
+            if isinstance(validation, (tuple, list)) and len(validation) == 3:
+                x_val, y_val, weight = validation
+                options["validation_data"] = (x_val, y_val, _every_weight(y_val, weight))
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
@@ -236,6 +259,7 @@ class TaskModel(keras.Model):
     def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
         if not options.get("_use_cached_eval_dataset"):
             self.check_data(x, y, sample_weight)
+            sample_weight = _every_weight(y, sample_weight)
         with tensorflow_step.readable_errors(self):
             return super().evaluate(x, y, sample_weight=sample_weight, **options)
 
@@ -245,8 +269,7 @@ class TaskModel(keras.Model):
             lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
             if len(lengths) > 1:
                 raise DataError(
-                    "Inputs and labels must have one length. "
-                    f"Received: lengths {sorted(lengths)}."
+                    f"Inputs and labels must have one length. Received: lengths {sorted(lengths)}."
                 )
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             check_batches(self, keras.tree.map_structure(_as_array, arrays))
@@ -275,8 +298,9 @@ class TaskModel(keras.Model):
             store[f"seed_state_{i}"] = np.asarray(ops.convert_to_numpy(state))
 
     def load_own_variables(self, store):
-        own = {key: store[key] for key in store.keys() if key.isdigit()}
-        if "task_names" in store.keys():
+        names = set(store.keys())
+        own = {key: store[key] for key in names if key.isdigit()}
+        if "task_names" in names:
             names = tuple(json.loads(np.asarray(store["task_names"], "uint8").tobytes()))
             if names != self.task_names:
                 raise ValueError(
@@ -325,8 +349,18 @@ class _EpochEnd(keras.callbacks.Callback):
     """Tells the loss weighting how the epoch went, before any other callback sees it."""
 
     def on_epoch_end(self, epoch, logs=None):
+        if not logs:
+            raise DataError("The dataset must not be empty. Received: a dataset without batches.")
         losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
         self.model.loss_weighting.epoch_ended(losses)
+
+
+def _every_weight(y, sample_weight):
+    """Gives tasks without sample weights the weight 1: Keras wants an array for every output."""
+    if y is None or sample_weight is None:
+        return sample_weight
+    given = {task: weight for task, weight in sample_weight.items() if weight is not None}
+    return {task: given.get(task, np.ones(len(labels), "float32")) for task, labels in y.items()}
 
 
 def _as_array(x):

@@ -1,4 +1,4 @@
-"""The part of training that needs TensorFlow: gradients of one group, and checks inside the step."""
+"""The part of training that needs TensorFlow: gradients of one group, checks in the step."""
 
 import contextlib
 
@@ -13,37 +13,60 @@ INFINITE = int(tf.data.INFINITE_CARDINALITY)
 _MARK = "keras_mtl found a non-finite value: "
 
 
-def update(model, batch, variables, optimizer, regularisers=None):
+def update(model, batch, variables, optimizer, statistics, *, move_statistics=True, extra=None):
     """Moves one group of variables by one batch; returns the loss.
 
-    Only the group's own gradients are computed. Nothing is moved when an input, the loss or a
-    gradient is not finite. `regularisers` is a function that returns a scalar to add to the loss.
+    Only the group's own gradients are computed. Nothing is moved when the loss or a gradient is not
+    finite.
+
+    Args:
+        model: `TaskModel`.
+        batch: `(x, y, sample_weight)`, from `checked`.
+        variables: list of variables to move.
+        optimizer: Keras optimizer.
+        statistics: list of the variables that a forward pass moves.
+        move_statistics: bool. Whether they move, or keep their values.
+        extra: function that returns a scalar to add to the loss, or `None`.
     """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    with tf.control_dependencies(_input_checks(x)):
-        x = tf.nest.map_structure(tf.identity, x)
+    x, y, sample_weight = batch
     values = [variable.value for variable in variables]
+    before = _values(statistics)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for value in values:
             tape.watch(value)
         y_pred = model(x, training=True)
         loss = model.compute_loss(x, y, y_pred, sample_weight, training=True)
         total = loss
-        if regularisers is not None:
-            # Gradients are summed over replicas; the regulariser is one for all of them.
-            total = total + regularisers() / replicas()
+        if extra is not None:
+            # Gradients are summed over replicas; what is added is one for all of them.
+            total = total + extra() / replicas()
         scaled = optimizer.scale_loss(total)
+    # The statistics wait for the checks too: they go back to what they were, and on afterwards.
+    after = _values(statistics)
+    _assign(statistics, before)
     gradients = tape.gradient(scaled, values)
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-    checks = [_finite(total, "the loss")]
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        # Loss scaling meets infinite gradients on purpose, and leaves them out by itself.
-        norm = tf.add_n([tf.reduce_sum(tf.cast(_dense(g), tf.float32)) for g, _ in pairs])
-        checks.append(_finite(norm, "a gradient"))
+    with tf.control_dependencies(_values(statistics)):
+        checks = [_finite(total, "the loss")]
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # Loss scaling meets infinite gradients on purpose, and leaves them out by itself.
+            norm = tf.add_n([tf.reduce_sum(tf.cast(_dense(g), tf.float32)) for g, _ in pairs])
+            checks.append(_finite(norm, "a gradient"))
     with tf.control_dependencies(checks):
         pairs = [(tf.identity(_dense(g)), v) for g, v in pairs]
+        if move_statistics:
+            _assign(statistics, [tf.identity(value) for value in after])
     optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
     return loss
+
+
+def _values(variables):
+    return [tf.identity(variable.value) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _dense(gradient):
@@ -56,12 +79,13 @@ def _finite(tensor, what):
     )
 
 
-def _input_checks(x):
-    return [
-        _finite(tensor, "the input")
-        for tensor in tf.nest.flatten(x)
-        if tensor is not None and tensor.dtype.is_floating
-    ]
+def checked(batches):
+    """Hands batches on when all inputs of all of them are finite."""
+    batches = [keras.utils.unpack_x_y_sample_weight(batch) for batch in batches]
+    inputs = [tensor for x, _, _ in batches for tensor in tf.nest.flatten(x)]
+    checks = [_finite(x, "the input") for x in inputs if x.dtype.is_floating]
+    with tf.control_dependencies(checks):
+        return [(tf.nest.map_structure(tf.identity, x), y, w) for x, y, w in batches]
 
 
 def replicas():
@@ -94,15 +118,6 @@ def read_now(variable):
 
 
 @contextlib.contextmanager
-def kept(variables):
-    """Gives variables their values back after what runs inside, such as moving statistics."""
-    before = [tf.identity(variable.value) for variable in variables]
-    yield
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
-
-
-@contextlib.contextmanager
 def readable_errors(model):
     """Turns TensorFlow's report of a non-finite value into one sentence."""
     try:
@@ -114,8 +129,8 @@ def readable_errors(model):
         what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")
         raise NonFiniteError(
             f"Training stopped: {what} has become NaN or infinite. The variables of model "
-            f"{model.name!r} keep their last good values. Clean the data (labels may be NaN, inputs "
-            "may not), or lower the learning rate."
+            f"{model.name!r} keep their last good values. Clean the data (labels may be NaN, "
+            "inputs may not), or lower the learning rate."
         ) from None
 
 

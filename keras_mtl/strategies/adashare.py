@@ -154,7 +154,7 @@ class AdaShareSearch(Search):
         return AdaSharePlan(self.strategy, len(self.units), epochs, steps_per_epoch)
 
     def draw(self, temperature, seed, training):
-        return self.gate(temperature, seed=seed, training=training)
+        return self.gate(temperature=temperature, seed=seed, training=training)
 
     def resolve(self, open_units, drawn):
         first_open = len(self.units) - open_units

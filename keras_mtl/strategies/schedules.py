@@ -6,10 +6,10 @@ from keras import ops
 class ExponentialTemperature:
     """A temperature that falls from `start` to `end` by equal factors.
 
-    τ(step) = start · (end / start)^(p / (phases − 1)), p = floor((step − begin) / every), constant before
-    `begin` and at `end` in the last phase and after. The factor of one phase is *derived* from the number
-    of phases and the end: a fixed factor (0.965 in AdaShare's code, over some 300 phases) would end
-    anywhere when the search has another length.
+    τ = start · (end / start)^(p / (phases − 1)) in phase p = floor((step − begin) / every);
+    constant before `begin`, and at `end` in the last phase and after. The factor of one phase is
+    *derived* from the number of phases and the end: a fixed factor (0.965 in AdaShare's code, over
+    some 300 phases) would end anywhere when the search has another length.
 
     Args:
         start: positive float.

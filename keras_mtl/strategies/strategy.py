@@ -1,8 +1,8 @@
 """What a method must say: two abstract classes, one for settings, one for an open search.
 
 A `FixedStrategy` makes an Architecture at once. A `SearchStrategy` holds the settings of a search;
-its `open` returns the `Search` that one model owns: gates, what every task does while they are open,
-regularisers, and how an Architecture is read off. None of them writes a training step.
+its `open` returns the `Search` that one model owns: gates, what every task does while they are
+open, regularisers, and how an Architecture is read off. None of them writes a training step.
 """
 
 import abc
@@ -13,11 +13,11 @@ from keras_mtl.architecture import NORMALISATION
 
 
 def child_seed(seed, *purpose):
-    """A seed for one purpose: every random thing of a build has its own, and 0 is like any other."""
+    """A seed for one purpose: every random thing of a build has its own; 0 is like any other."""
     return zlib.crc32(repr((seed, *purpose)).encode()) % (2**31 - 1)
 
 
-class Strategy(abc.ABC):
+class Strategy:
     """One method of sharing; an immutable set of settings.
 
     Attributes:
@@ -49,7 +49,7 @@ class Strategy(abc.ABC):
         return f"{type(self).__name__}({settings})"
 
 
-class FixedStrategy(Strategy):
+class FixedStrategy(Strategy, abc.ABC):
     """A strategy without a search."""
 
     @abc.abstractmethod
@@ -57,7 +57,7 @@ class FixedStrategy(Strategy):
         """Returns task -> tuple of choices, one for each searchable unit."""
 
 
-class SearchStrategy(Strategy):
+class SearchStrategy(Strategy, abc.ABC):
     """A strategy that learns its choices with the weights."""
 
     @abc.abstractmethod

@@ -1,0 +1,388 @@
+"""Architecture: plain data that is immutable, comparable, JSON both ways, and refuses nonsense."""
+
+import dataclasses
+import json
+import pickle
+import re
+
+import pytest
+
+import keras_mtl
+from keras_mtl import Architecture, ArchitectureError
+from tests import toys
+
+CHOICES = {"a": ("shared", "own", "skip"), "b": ("shared", "ab", "shared")}
+
+
+def plan(**changes):
+    settings = {
+        "tasks": ("a", "b"),
+        "units": ("stem", "block1", "block2"),
+        "choices": CHOICES,
+        "fingerprint": "0123456789abcdef",
+    }
+    return Architecture(**{**settings, **changes})
+
+
+def full():
+    """One with every field off its default."""
+    return plan(
+        granularity="operator",
+        normalisation="task",
+        masks={"stem": {"a": [1, 0], "b": [0, 1]}},
+        fusions=(("stem", "a", "b"), ["block1", "b", "a"]),
+        origin={"strategy": "adashare", "seed": 0, "settings": {"temperature": (5.0, 0.1)}},
+        costs={
+            "parameters": {"tasks": {"a": 10, "b": 2_000}, "together": 2_005},
+            "flops": {"tasks": {"a": 1, "b": 3_500_000}, "together": 7_250_000_000},
+        },
+    )
+
+
+def refused(message, make):
+    with pytest.raises(ArchitectureError, match=f"^{re.escape(message)}$"):
+        make()
+
+
+# JSON and files -----------------------------------------------------------------------------------
+
+
+def test_json_round_trip():
+    again = Architecture.from_json(full().to_json())
+    assert again == full()
+    for field in dataclasses.fields(Architecture):
+        assert getattr(again, field.name) == getattr(full(), field.name), field.name
+    assert again.to_json() == full().to_json()
+    assert json.loads(full().to_json())["format_version"] == 1
+
+
+def test_every_field_is_off_its_default_in_that_test():
+    for field in dataclasses.fields(Architecture):
+        assert getattr(full(), field.name) != field.default
+        if field.default_factory is not dataclasses.MISSING:
+            assert getattr(full(), field.name) != field.default_factory()
+
+
+def test_files(tmp_path):
+    path = tmp_path / "plan.json"
+    full().save(path)
+    assert Architecture.load(path) == full()
+    assert Architecture.load(path).costs == full().costs
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "plan.json"
+    plan().save(path)
+    with pytest.raises(TypeError):
+        plan(origin={"seed": object()}).save(path)
+    assert Architecture.load(path) == plan()
+
+
+def test_pickle():
+    again = pickle.loads(pickle.dumps(full()))
+    assert again == full()
+    assert again.origin == full().origin
+
+
+# Equality and immutability ------------------------------------------------------------------------
+
+
+def test_equality_ignores_origin_and_costs():
+    bare = full().replace(origin={}, costs={})
+    assert bare == full()
+    assert hash(bare) == hash(full())
+    assert len({bare, full()}) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"choices": {**CHOICES, "a": ("shared", "own", "own")}},
+        {"units": ("stem", "block1", "block3")},
+        {"fingerprint": "fedcba9876543210"},
+        {"granularity": "stage"},
+        {"normalisation": "task"},
+        {"masks": {"stem": {"a": (1,)}}},
+        {"fusions": (("stem", "a", "b"),)},
+    ],
+)
+def test_everything_else_counts(changes):
+    assert plan(**changes) != plan()
+
+
+def test_the_order_of_tasks_counts():
+    assert plan() != plan(tasks=("b", "a"))
+
+
+def test_lists_and_tuples_are_the_same():
+    lists = plan(
+        tasks=["a", "b"],
+        units=["stem", "block1", "block2"],
+        choices={task: list(row) for task, row in CHOICES.items()},
+    )
+    assert lists == plan()
+    assert hash(lists) == hash(plan())
+
+
+def test_nothing_can_be_changed():
+    made = full()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.tasks = ("c",)
+    with pytest.raises(TypeError):
+        made.choices["a"] = ("own",) * 3
+    with pytest.raises(TypeError):
+        made.origin["settings"]["temperature"] = 1
+    with pytest.raises(TypeError):
+        made.masks["stem"]["a"][0] = 1
+
+
+def test_the_makers_dicts_may_change_afterwards():
+    choices = {task: list(row) for task, row in CHOICES.items()}
+    origin = {"settings": {"seed": 1}}
+    made = plan(choices=choices, origin=origin)
+    choices["a"][0] = "own"
+    choices["b"] = []
+    origin["settings"]["seed"] = 2
+    assert made.choices == plan().choices
+    assert made.origin["settings"]["seed"] == 1
+
+
+def test_replace_leaves_the_first_alone():
+    first = plan()
+    second = first.replace(normalisation="task")
+    assert (first.normalisation, second.normalisation) == ("shared", "task")
+
+
+def test_choice_by_name():
+    assert plan().choice("a", "block2") == "skip"
+    assert plan().choice("b", "block1") == "ab"
+
+
+# What people see ----------------------------------------------------------------------------------
+
+
+def test_repr():
+    assert repr(plan()) == "<Architecture tasks=['a', 'b'] units=3 skipped=1>"
+    assert repr(full()) == (
+        "<Architecture tasks=['a', 'b'] units=3 skipped=1, strategy='adashare'>"
+    )
+
+
+def test_summary():
+    assert plan().summary() == "\n".join(
+        [
+            "unit         a       b",
+            "------  ------  ------",
+            "stem    shared  shared",
+            "block1     own      ab",
+            "block2       -  shared",
+        ]
+    )
+    assert full().summary() == plan().summary() + "\n\n" + "\n".join(
+        [
+            "             a       b  together",
+            "----------  --  ------  --------",
+            "parameters  10  2.00 k    2.00 k",
+            "FLOPs        1  3.50 M    7.25 G",
+        ]
+    )
+
+
+def test_costs_by_task_and_together():
+    assert full().parameters() == 2_005
+    assert full().parameters("a") == 10
+    assert full().flops("b") == 3_500_000
+
+
+# Refusals -----------------------------------------------------------------------------------------
+
+
+def test_costs_of_a_hand_made_plan():
+    refused(
+        "`flops()` needs the costs of the units, which this hand-made architecture has not. Use "
+        "`keras_mtl.build(backbone, tasks, architecture=...).architecture`.",
+        plan().flops,
+    )
+
+
+def test_costs_of_an_unknown_task():
+    refused(
+        "`task` must be one of ['depth', 'normals']. Received: task='dept'. Did you mean 'depth'?",
+        lambda: Architecture(
+            ("depth", "normals"),
+            (),
+            {"depth": (), "normals": ()},
+            costs=full().costs,
+        ).parameters("dept"),
+    )
+
+
+def test_choices_for_other_tasks():
+    refused(
+        "`choices` must have one entry for each of the tasks ['a', 'b']. "
+        "Received: choices for ['a'].",
+        lambda: plan(choices={"a": CHOICES["a"]}),
+    )
+    with pytest.raises(ArchitectureError, match=r"^`choices` must have one entry"):
+        plan(choices=[("shared",) * 3] * 2)
+
+
+def test_choices_of_another_number_or_kind():
+    refused(
+        "`choices['b']` must hold one string for each of the 3 units. Received: ['shared'].",
+        lambda: plan(choices={**CHOICES, "b": ("shared",)}),
+    )
+    refused(
+        "`choices['b']` must hold one string for each of the 3 units. "
+        "Received: ['shared', 1, 'shared'].",
+        lambda: plan(choices={**CHOICES, "b": ("shared", 1, "shared")}),
+    )
+
+
+def test_an_unknown_normalisation():
+    refused(
+        "`normalisation` must be one of ('shared', 'task'). Received: normalisation='mine'.",
+        lambda: plan(normalisation="mine"),
+    )
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, 200])
+def test_text_that_breaks_off(length):
+    text = full().to_json()[:length]
+    with pytest.raises(
+        ArchitectureError,
+        match=r"^`text` must be the JSON of an architecture. Received: text that breaks off or "
+        r"does not parse \(.+\)\.$",
+    ):
+        Architecture.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "null", '{"tasks": ["a"]}'])
+def test_json_of_something_else(text):
+    refused(
+        f"`text` must be the JSON of an architecture, with a `format_version`. Received: {text!r}.",
+        lambda: Architecture.from_json(text),
+    )
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_version(version):
+    data = json.loads(plan().to_json())
+    data["format_version"] = version
+    refused(
+        f"`format_version` must be 1. Received: format_version={version!r}. "
+        "Use the version of keras_mtl that wrote it.",
+        lambda: Architecture.from_json(json.dumps(data)),
+    )
+
+
+def test_missing_and_unknown_fields():
+    data = json.loads(plan().to_json())
+    del data["units"]
+    data["colour"] = "red"
+    refused(
+        "`text` must have the fields of an architecture. Missing: ['units']; unknown: ['colour'].",
+        lambda: Architecture.from_json(json.dumps(data)),
+    )
+
+
+KINDS = {
+    "tasks": "a sequence of different names",
+    "units": "a sequence of different names",
+    "fusions": "a sequence",
+    "masks": "a mapping",
+    "origin": "a mapping",
+    "costs": "a mapping",
+}
+
+
+@pytest.mark.parametrize("field", KINDS)
+@pytest.mark.parametrize("value", [3, "abc", None])
+def test_fields_of_another_kind(field, value):
+    data = json.loads(plan().to_json())
+    data[field] = value
+    refused(
+        f"`{field}` must be {KINDS[field]}. Received: {field}={value!r}.",
+        lambda: Architecture.from_json(json.dumps(data)),
+    )
+
+
+def test_names_that_come_twice():
+    refused(
+        "`units` must be a sequence of different names. Received: units=('stem', 'a', 'stem').",
+        lambda: plan(units=("stem", "a", "stem")),
+    )
+
+
+@pytest.mark.parametrize("value", ["own", 3, None])
+def test_a_row_of_choices_of_another_kind(value):
+    # "own" has three letters, but is not a choice for each of three units.
+    refused(
+        f"`choices['a']` must hold one string for each of the 3 units. Received: {[value]}.",
+        lambda: plan(choices={**CHOICES, "a": value}),
+    )
+
+
+# With a backbone ----------------------------------------------------------------------------------
+
+
+def architecture_of(backbone, tasks):
+    return keras_mtl.build(backbone, tasks, "shared", seed=0).architecture
+
+
+def test_another_backbone_is_refused():
+    tasks = toys.tasks()
+    given = architecture_of(toys.mlp(blocks=2), tasks)
+    fingerprint = keras_mtl.graph.read(toys.mlp(blocks=3)).fingerprint
+    refused(
+        "`architecture` must belong to this backbone. Received: an architecture for fingerprint "
+        f"{given.fingerprint!r}; the backbone's is {fingerprint!r}. Build it with the backbone it "
+        "was decided for (same layers and input shape).",
+        lambda: keras_mtl.build(toys.mlp(blocks=3), tasks, architecture=given),
+    )
+
+
+def test_unknown_units_are_refused():
+    tasks = toys.tasks()
+    given = architecture_of(toys.mlp(blocks=2), tasks)
+    given = given.replace(fingerprint="", units=("stem", "block2", "blokc1"))
+    refused(
+        "`architecture` must name the backbone's 3 units in order. Received: 3 units; "
+        "unknown: ['blokc1'], missing: ['block1'].",
+        lambda: keras_mtl.build(toys.mlp(blocks=2), tasks, architecture=given),
+    )
+
+
+def test_units_in_another_order_are_refused():
+    tasks = toys.tasks()
+    given = architecture_of(toys.mlp(blocks=2), tasks)
+    given = given.replace(fingerprint="", units=("stem", "block2", "block1"))
+    refused(
+        "`architecture` must name the backbone's 3 units in order. Received: 3 units; "
+        "unknown: [], missing: [].",
+        lambda: keras_mtl.build(toys.mlp(blocks=2), tasks, architecture=given),
+    )
+
+
+def test_other_tasks_are_refused():
+    backbone, tasks = toys.mlp(), toys.tasks()
+    given = architecture_of(backbone, tasks)
+    refused(
+        "`architecture` must be for the tasks ['value', 'classes'], in this order. "
+        "Received: an architecture for ['classes', 'value'].",
+        lambda: keras_mtl.build(backbone, tasks[::-1], architecture=given),
+    )
+
+
+def test_what_is_no_architecture_is_refused():
+    with pytest.raises(TypeError, match=r"^`architecture` must be a `keras_mtl.Architecture`\. "):
+        keras_mtl.build(toys.mlp(), toys.tasks(), architecture={"tasks": []})
+
+
+def test_no_fingerprint_fits_any_backbone():
+    backbone, tasks = toys.mlp(), toys.tasks()
+    given = architecture_of(backbone, tasks).replace(fingerprint="", costs={})
+    model = keras_mtl.build(backbone, tasks, architecture=given)
+    assert model.architecture.choices == given.choices
+    assert model.architecture.parameters() == architecture_of(backbone, tasks).parameters()
