@@ -4,7 +4,7 @@ The whole job of the library in one script, on real images that need no download
 networks, hard sharing, an AdaShare search, candidates decided and retrained, random policies beside
 them, one table, pictures, and a SavedModel that is loaded back and asked per task.
 
-    python examples/multidigits.py [--epochs 12] [--search-epochs 20] [--samples 3] [--fresh]
+    python examples/multidigits.py [--epochs 8] [--search-epochs 16] [--samples 3] [--fresh]
 
 Takes 6 to 9 minutes on two cores. Writes to `runs/multidigits/`.
 """
@@ -35,7 +35,7 @@ def experiment(arguments):
     ]
     steps = -(-arguments.train // 64)
     return protocol.Experiment(
-        backbone=resnet((16, 16, 1), width=8, blocks=(2, 2, 4), strides=(1, 2, 2)),
+        backbone=resnet((16, 16, 1), width=16, blocks=(2, 2, 4), strides=(1, 2, 2), stem_stride=2),
         tasks=tasks,
         train=digits["train"],
         search_data=keras_mtl.data.search_split(
@@ -62,10 +62,10 @@ def experiment(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12, help="of every training")
-    parser.add_argument("--search-epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=8, help="of every training")
+    parser.add_argument("--search-epochs", type=int, default=16)
     parser.add_argument("--samples", type=int, default=3, help="candidates of each method")
-    parser.add_argument("--train", type=int, default=4000, help="number of training images")
+    parser.add_argument("--train", type=int, default=3000, help="number of training images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", default="runs/multidigits")
     parser.add_argument("--fresh", action="store_true", help="forget kept results")

@@ -4,10 +4,10 @@ Dense prediction on real data with unlabelled pixels, by the protocol of `protoc
 networks, hard sharing, a search, candidates decided and retrained, random policies beside them,
 the paper's metrics on the official test part.
 
-    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py                    # full, many hours
+    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py             # full, many hours
     KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --half --epochs 15 \\
-        --search-epochs 20 --samples 2                                       # under an hour
-    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --quick            # a minute: does it run?
+        --search-epochs 20 --samples 2                             # under an hour
+    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --quick     # a minute: does it run?
 
 Writes results, pictures and the SavedModel to `runs/nyuv2/`; an interrupted run goes on.
 """

@@ -56,12 +56,14 @@ def chain(widths=(4, 4, 6), shape=SHAPE):
     return keras.Model(inputs, x, name="chain")
 
 
-def mlp(blocks=3, width=8):
+def mlp(blocks=3, width=8, dropout=0.0):
     """A residual MLP, the cheapest backbone that can be searched: `stem`, `block1`, ..."""
     inputs = keras.Input((width,), name="features")
     x = layers.Dense(width, activation="tanh", name="stem")(inputs)
     for block in range(1, blocks + 1):
         y = layers.Dense(width, activation="tanh", name=f"block{block}")(x)
+        if dropout:
+            y = layers.Dropout(dropout, name=f"block{block}_dropout")(y)
         x = layers.Add(name=f"block{block}_add")([x, y])
     return keras.Model(inputs, x, name="mlp")
 

@@ -16,11 +16,11 @@ class BackupAndResume(keras.callbacks.Callback):
     """Writes the whole state of a training into one file after every epoch, and continues from it.
 
     The file holds weights, policy, both optimizers, step, plan, normalisation statistics, the
-    states of random numbers, the history, and the plain state of the other callbacks (early stopping,
-    learning-rate plateaus). It is replaced atomically: a kill at any moment leaves the last whole
-    one. Start the same script again and `fit` goes on after the last finished epoch. With
-    `keras_mtl.data.search_split` the data position follows from the step, and with one seed and
-    deterministic operations the result is bit-identical to that of an uninterrupted run.
+    states of random numbers, the history, and the plain state of the other callbacks (early
+    stopping, learning-rate plateaus). It is replaced atomically: a kill at any moment leaves the
+    last whole one. Start the same script again and `fit` goes on after the last finished epoch.
+    With `keras_mtl.data.search_split` the data position follows from the step, and with one seed
+    and deterministic operations the result is bit-identical to that of an uninterrupted run.
 
     A finished training leaves its file, so that the same `fit` returns at once with its history;
     delete the file to begin again.

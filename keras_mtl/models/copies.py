@@ -1,5 +1,8 @@
 """The parameter copies that one model owns, and how a call is carried out with them."""
 
+import contextlib
+import random
+
 import keras
 
 from keras_mtl.architecture import SHARED
@@ -35,7 +38,8 @@ class Copies:
                     hand_weights(layer, key, copy, calls[key].operation, source)
         by_name = {unit.name: unit for unit in units}
         self.projections = {
-            (name, copy): _projection(graph, by_name[name], copy) for name, copy in projections
+            (name, copy): _projection(graph, by_name[name], copy, seed)
+            for name, copy in projections
         }
         for (name, copy), layer in self.projections.items():
             if not isinstance(source, str):
@@ -81,12 +85,13 @@ def clone_operation(graph, call, copy, seed):
             f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of type "
             f"{type(operation).__name__} without `get_config`. Add `get_config` to it."
         ) from None
-    clone = type(operation).from_config({**config, "name": name})
-    if isinstance(clone, keras.layers.Layer):
-        if not clone.built and operation.built:
-            clone.build_from_config(operation.get_build_config() or {})
-        if not clone.built or len(clone.weights) != len(operation.weights):
-            call.replay(clone, graph.spec)
+    with seeds_of(seed, name):
+        clone = type(operation).from_config({**config, "name": name})
+        if isinstance(clone, keras.layers.Layer):
+            if not clone.built and operation.built:
+                clone.build_from_config(operation.get_build_config() or {})
+            if not clone.built or len(clone.weights) != len(operation.weights):
+                call.replay(clone, graph.spec)
     return clone
 
 
@@ -111,9 +116,10 @@ def clone_head(task, features, seed, source=BACKBONE):
     """A task's head, cloned and built on the features' shape; says so when it does not fit."""
     name = f"{task.name}.head"
     config = seeded(task.head.get_config(), seed, name)
-    head = type(task.head).from_config({**config, "name": name})
     try:
-        output = head(keras.KerasTensor(features.shape, features.dtype))
+        with seeds_of(seed, name):
+            head = type(task.head).from_config({**config, "name": name})
+            output = head(keras.KerasTensor(features.shape, features.dtype))
     except (ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"`head` of task {task.name!r} must fit the backbone's features of shape "
@@ -151,14 +157,29 @@ def seeded(config, seed, *path):
     return config
 
 
-def _projection(graph, unit, copy):
+@contextlib.contextmanager
+def seeds_of(seed, *path):
+    """Decides the seeds that Keras draws for what no configuration shows, such as inner layers.
+
+    Keras draws them from Python's global random numbers, which go on afterwards as if unused.
+    """
+    state = random.getstate()
+    random.seed(child_seed(seed, *path))
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _projection(graph, unit, copy, seed):
     source, target = graph.spec(unit.inputs[0]).shape, graph.spec(unit.output).shape
     strides = [
         (n - 1) // (m - 1) if m > 1 else n for n, m in zip(source[1:-1], target[1:-1], strict=True)
     ]
     name = layer_name(f"{unit.name}.projection", copy)
     layer = Projection(target[-1], strides, target[1:-1], name=name)
-    layer.build(source)
+    with seeds_of(seed, name):
+        layer.build(source)
     return layer
 
 

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_mtl.errors import suggestion
+
 
 class LossWeighting(keras.layers.Layer):
     """Sum of the tasks' losses by fixed factors; the base of schemes that learn or adapt them.
@@ -59,6 +61,12 @@ class UncertaintyWeighting(LossWeighting):
         if self.regression is None:
             kinds = ["crossentropy" not in type(t.loss).__name__.lower() for t in tasks]
         else:
+            unknown = [name for name in self.regression if name not in self.task_names]
+            if unknown:
+                raise ValueError(
+                    f"`regression` must name tasks of {list(self.task_names)}. "
+                    f"Received: {unknown[0]!r}." + suggestion(unknown[0], self.task_names)
+                )
             kinds = [t.name in self.regression for t in tasks]
         self.scales = tuple(0.5 if regression else 1.0 for regression in kinds)
         self.log_variances = self.add_weight(

@@ -35,7 +35,8 @@ class TaskModel(keras.Model):
             dtype="float32",
             autocast=False,
         )
-        self.loss_weighting = None
+        # In a list, since Keras forgets a layer that is taken out of one, but no replaced attribute.
+        self._loss_weightings = []
         self._rows = {}
 
     # What subclasses and callers can ask --------------------------------------------------------
@@ -44,6 +45,11 @@ class TaskModel(keras.Model):
     def task_names(self):
         """Tuple of the tasks' names, in order."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def loss_weighting(self):
+        """The `LossWeighting`, or `None` before `compile`."""
+        return self._loss_weightings[0] if self._loss_weightings else None
 
     @property
     def search_is_open(self):
@@ -102,8 +108,10 @@ class TaskModel(keras.Model):
         self._refuse_options(options)
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
-            self.loss_weighting = weighting.get(loss_weighting)
-            self.loss_weighting.setup(self.tasks)
+            new = weighting.get(loss_weighting)
+            new.setup(self.tasks)
+            self._loss_weightings.clear()
+            self._loss_weightings.append(new)
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
         mean = keras.metrics.Mean
@@ -165,17 +173,18 @@ class TaskModel(keras.Model):
         return found
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        # In a distributed step every replica has its part of the batch: the mean is over all of
-        # them, and what is not summed over labels counts once for all.
-        share, replicas = 1.0 / tensorflow_step.replicas(), tensorflow_step.replicas()
+        # In a distributed step every replica has its part of the batch. Losses are means over all
+        # of them, and since gradients are summed over replicas, each takes its share of the total.
+        replicas = tensorflow_step.replicas()
         sums = self.task_losses(y, y_pred, sample_weight)
         weighted = {}
         for i, (task, (total, count)) in enumerate(sums.items()):
-            count = tensorflow_step.summed_over_replicas(count)
+            total, count = map(tensorflow_step.summed_over_replicas, (total, count))
             weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
         total = self.loss_weighting(weighted)
         if self.losses:
-            total = total + share * ops.cast(sum(self.losses), "float32")
+            total = total + ops.cast(sum(self.losses), "float32")
+        total = total / replicas
         if self.rows_open:
             for task, (loss, count) in sums.items():
                 mean = loss / ops.maximum(count, 1.0)

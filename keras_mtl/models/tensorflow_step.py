@@ -56,8 +56,9 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
         pairs = [(tf.identity(_dense(g)), v) for g, v in pairs]
         if move_statistics:
             _assign(statistics, [tf.identity(value) for value in after])
-    optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
-    return loss
+        # Inside, so that iterations are not counted where there is no batch or a check fails.
+        optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        return tf.identity(loss)
 
 
 def _values(variables):

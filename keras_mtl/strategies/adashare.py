@@ -87,6 +87,15 @@ class AdaShare(SearchStrategy):
         _one_of("skippable", skippable, SKIPPABLE)
         if not 0 <= warmup < 1:
             raise ValueError(f"`warmup` must be at least 0 and below 1. Received: warmup={warmup}.")
+        if curriculum_epochs is not None and curriculum_epochs < 0:
+            raise ValueError(
+                "`curriculum_epochs` must be at least 0 or None. "
+                f"Received: curriculum_epochs={curriculum_epochs}."
+            )
+        if max_stages is not None and max_stages < 1:
+            raise ValueError(
+                f"`max_stages` must be at least 1 or None. Received: max_stages={max_stages}."
+            )
         if len(temperature) != 2 or min(temperature) <= 0:
             raise ValueError(
                 "`temperature` must be two positive numbers, the first and the last. "
