@@ -18,9 +18,11 @@ from keras_mtl.graph import find_units, read
 from keras_mtl.strategies import AdaShare
 from tests import toys
 
-# Run in a fresh process, in an empty folder, for every SavedModel of the folder given.
+# Run in a fresh process, in an empty folder, for every SavedModel of the folder given. TensorFlow
+# imports Keras by itself where it can, so that it is made impossible: `import keras` fails.
 SERVE = """
 import json, os, sys
+sys.modules["keras"] = sys.modules["keras_mtl"] = None
 import numpy as np
 import tensorflow as tf
 
@@ -54,7 +56,10 @@ for name in sorted(os.listdir(folder)):
             "products": ops.count("MatMul"),
             "dropouts": sum("Random" in op for op in ops),
         }
-report["modules"] = sorted(m for m in sys.modules if m.split(".")[0] in ("keras", "keras_mtl"))
+report["modules"] = sorted(
+    name for name, module in sys.modules.items()
+    if name.split(".")[0] in ("keras", "keras_mtl") and module is not None
+)
 print("REPORT" + json.dumps(report))
 """
 

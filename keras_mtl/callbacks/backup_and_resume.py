@@ -97,6 +97,8 @@ class BackupAndResume(keras.callbacks.Callback):
         """Gives the other callbacks their state back, after they have begun anew."""
         for companion, state in zip(self._companions, self._states, strict=False):
             for name, value in state.items():
+                if isinstance(value, dict):
+                    value = getattr(keras.ops, value["operation"])
                 setattr(companion, name, value)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -159,11 +161,16 @@ def _variables(model):
 
 def _plain_state(callback):
     kinds = (bool, int, float, str, type(None))
-    return {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in vars(callback).items()
-        if not name.startswith("_") and isinstance(value, (*kinds, np.generic))
-    }
+    state = {}
+    for name, value in vars(callback).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, (*kinds, np.generic)):
+            state[name] = value.item() if isinstance(value, np.generic) else value
+        elif callable(value) and getattr(keras.ops, getattr(value, "__name__", ""), None) is value:
+            # Whether more or less is better; Keras turns `min_delta` round when it finds this out.
+            state[name] = {"operation": value.__name__}
+    return state
 
 
 def _array_state(callback):

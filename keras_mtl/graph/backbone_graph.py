@@ -199,6 +199,9 @@ class _Reader:
 
     def record(self, operation, args, kwargs, outputs, prefix):
         index = len(self.calls)
+        if isinstance(operation, keras.layers.Layer):
+            # Keras notes the default, False; when run, a layer asks the model that calls it.
+            kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         args, kwargs = keras.tree.map_structure(
             lambda x: self.values[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
         )

@@ -24,18 +24,28 @@ class Copies:
         projections: list of `(unit name, copy)`, from `count`.
         seed: int. Of every clone that draws random numbers.
         source: where weights come from: `"backbone"`, `"fresh"` or a mapping from names to layers.
+        merge: bool. Whether activations and the like with one configuration are one layer: quicker
+            to make, where no network of named layers is to come out.
     """
 
-    def __init__(self, graph, units, wanted, projections, seed, source=BACKBONE):
+    def __init__(self, graph, units, wanted, projections, seed, source=BACKBONE, *, merge=False):
         self.layers = {}
         calls = {call.key: call for call in reversed(graph.calls)}
         weightless = [(c.key, None) for c in graph.calls if not is_weighted(c.operation)]
+        alike = {}
         for key, copy in [*wanted, *weightless]:
-            if (key, copy) not in self.layers:
-                layer = clone_operation(graph, calls[key], copy, seed)
-                self.layers[key, copy] = layer
-                if is_weighted(layer):
-                    hand_weights(layer, key, copy, calls[key].operation, source)
+            if (key, copy) in self.layers:
+                continue
+            kind = _stateless_kind(calls[key].operation) if merge else None
+            if kind is not None and kind in alike:
+                self.layers[key, copy] = alike[kind]
+                continue
+            layer = clone_operation(graph, calls[key], copy, seed, random=source == FRESH)
+            self.layers[key, copy] = layer
+            if kind is not None:
+                alike[kind] = layer
+            if is_weighted(layer):
+                hand_weights(layer, key, copy, calls[key].operation, source)
         by_name = {unit.name: unit for unit in units}
         self.projections = {
             (name, copy): _projection(graph, by_name[name], copy, seed)
@@ -55,7 +65,8 @@ class Copies:
     def all_layers(self):
         """Every Keras layer, in an order that depends on the backbone and the tasks only."""
         layers = [*self.layers.values(), *self.projections.values(), *self.mixers.values()]
-        return [layer for layer in layers if isinstance(layer, keras.layers.Layer)]
+        different = {id(layer): layer for layer in layers}.values()
+        return [layer for layer in different if isinstance(layer, keras.layers.Layer)]
 
     # The executor of `Assembly` -----------------------------------------------------------------
 
@@ -74,8 +85,20 @@ def layer_name(key, copy):
     return key if copy in (None, SHARED) else f"{key}.{copy}"
 
 
-def clone_operation(graph, call, copy, seed):
-    """A new operation like the one of a call, built, with seeds of its own."""
+def _stateless_kind(operation):
+    """What makes two of Keras' own operations without variables interchangeable, or `None`."""
+    if getattr(operation, "variables", None) or not type(operation).__module__.startswith("keras."):
+        return None
+    config = operation.get_config()
+    config.pop("name", None)
+    return type(operation), repr(config)
+
+
+def clone_operation(graph, call, copy, seed, *, random=True):
+    """A new operation like the one of a call, built, with seeds of its own.
+
+    With `random=False` its weights begin at 0: other weights are about to be handed over.
+    """
     operation = call.operation
     name = layer_name(call.key, copy)
     try:
@@ -89,10 +112,26 @@ def clone_operation(graph, call, copy, seed):
         clone = type(operation).from_config({**config, "name": name})
         if isinstance(clone, keras.layers.Layer):
             if not clone.built and operation.built:
-                clone.build_from_config(operation.get_build_config() or {})
+                with contextlib.nullcontext() if random else _zeros(clone):
+                    clone.build_from_config(operation.get_build_config() or {})
             if not clone.built or len(clone.weights) != len(operation.weights):
                 call.replay(clone, graph.spec)
     return clone
+
+
+@contextlib.contextmanager
+def _zeros(layer):
+    """Lets a layer begin at 0 instead of drawing weights that are replaced at once."""
+    initializers = {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, keras.initializers.Initializer)
+    }
+    for name in initializers:
+        setattr(layer, name, keras.initializers.Zeros())
+    yield
+    for name, value in initializers.items():
+        setattr(layer, name, value)
 
 
 def hand_weights(layer, key, copy, original, source):

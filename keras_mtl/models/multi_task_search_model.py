@@ -49,7 +49,9 @@ class MultiTaskSearchModel(TaskModel):
         wanted, projections, costs = count(
             graph, self.units, self.task_names, self.search.resolve(len(self.search.units), None)
         )
-        self.copies = Copies(graph, self.units, wanted, projections, seed, initial_weights)
+        self.copies = Copies(
+            graph, self.units, wanted, projections, seed, initial_weights, merge=True
+        )
         for unit in self.search.units:
             self.copies.add_mixer(graph, unit)
         heads = [clone_head(task, graph.features, seed, initial_weights) for task in self.tasks]

@@ -148,6 +148,31 @@ def test_call_options_are_replayed():
     np.testing.assert_allclose(replayed(graph, arrays), backbone(arrays[0]), atol=1e-6)
 
 
+def test_the_training_argument_is_not_recorded():
+    """Keras notes its default, False; a layer must ask the model that calls it."""
+    graph = read(toys.with_dropout())
+    assert not any("training" in call.kwargs for call in graph.calls)
+
+
+def test_masks_of_an_embedding_are_replayed():
+    inputs = keras.Input((5,), dtype="int32", name="tokens")
+    x = layers.Embedding(9, 4, mask_zero=True, name="embed")(inputs)
+    x = layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    x = layers.GlobalAveragePooling1D(name="pool")(layers.Dense(4, name="dense")(x))
+    backbone = keras.Model(inputs, x)
+    graph = read(backbone)
+    keys = [call.key for call in graph.calls]
+    mask = Value(keys.index("not_equal"), 0)
+    assert graph.calls[keys.index("lstm")].kwargs["mask"] == mask
+    tokens = np.array([[3, 1, 4, 1, 5], [9, 2, 0, 0, 0]]) % 9 * [[1] * 5, [1, 1, 0, 0, 0]]
+    tokens[1, 0] = 7
+    found = replayed(graph, [tokens])
+    np.testing.assert_allclose(found, backbone(tokens), atol=1e-6)
+    unmasked = tokens.copy()
+    unmasked[1, 4] = 1
+    assert not np.allclose(replayed(graph, [unmasked])[1], found[1])
+
+
 def test_fingerprint_knows_structure_but_neither_weights_nor_names():
     first = read(toys.residual()).fingerprint
     assert read(toys.randomised(toys.residual())).fingerprint == first

@@ -475,9 +475,7 @@ def test_rows_of_history_with_one_name(backbone, first, second, row):
 
 def test_architecture_of_another_backbone(backbone):
     other = keras_mtl.build(toys.mlp(blocks=2), toys.tasks(), "shared", seed=0).architecture
-    with pytest.raises(
-        ArchitectureError, match=r"must belong to this backbone\. Received: an arch"
-    ):
+    with pytest.raises(ArchitectureError, match="must belong to this backbone"):
         keras_mtl.build(backbone, toys.tasks(), architecture=other)
 
 

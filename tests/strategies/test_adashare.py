@@ -255,6 +255,23 @@ def test_closed_blocks_get_no_gradient_from_the_tasks():
     assert (found[2] != 0).all()
 
 
+@pytest.mark.parametrize("strategy", ["adashare", "shared"])
+def test_training_reaches_dropout_and_normalisation(strategy):
+    backbone = toys.with_dropout()
+    model = keras_mtl.build(backbone, toys.tasks(), strategy, seed=0)
+    x = toys.inputs(backbone, examples=4)
+    layers = model.named_layers()
+    before = [np.asarray(v) for v in layers["block1_bn"].non_trainable_weights]
+    inference = [np.asarray(model(x, training=False)["value"]) for _ in range(2)]
+    np.testing.assert_array_equal(*inference)
+    for value, variable in zip(before, layers["block1_bn"].non_trainable_weights, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    training = [np.asarray(model(x, training=True)["value"]) for _ in range(2)]
+    assert not np.allclose(*training)  # the gates draw by the step; Dropout draws anew
+    moved = [v for v in layers["block1_bn"].non_trainable_weights]
+    assert all(not np.allclose(a, b) for a, b in zip(before, moved, strict=True))
+
+
 # The plan -----------------------------------------------------------------------------------------
 
 
