@@ -45,7 +45,7 @@ def experiment(arguments):
         test=digits["test"],
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
-        strategy=keras_mtl.strategies.AdaShare(sharing=0.01),
+        strategy=keras_mtl.strategies.AdaShare(sharing=0.01, max_stages=4),
         optimizer=lambda epochs: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(3e-3, epochs * steps)
         ),

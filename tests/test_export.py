@@ -388,6 +388,20 @@ def test_a_file_of_tasks_in_another_order_is_refused(tmp_path, strategy):
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
     path = tmp_path / "a.weights.h5"
-    keras_mtl.build(toys.mlp(blocks=1), toys.tasks(), "shared", seed=0).save_weights(path)
-    with pytest.raises(ValueError):
-        keras_mtl.build(toys.mlp(blocks=1), toys.tasks(), "independent", seed=0).load_weights(path)
+    backbone, tasks = toys.mlp(blocks=2), toys.tasks()
+    names = tuple(task.name for task in tasks)
+    units = keras_mtl.build(backbone, tasks, "shared").architecture.units
+    # Both plans need layers of the same shapes, so that Keras alone would load them by position.
+    plans = [
+        keras_mtl.Architecture(
+            names,
+            units,
+            {name: ["skip" if unit == skipped else "shared" for unit in units] for name in names},
+        )
+        for skipped in units[-2:]
+    ]
+    first, second = (keras_mtl.build(backbone, tasks, architecture=p, seed=0) for p in plans)
+    assert [w.shape for w in first.weights] == [w.shape for w in second.weights]
+    first.save_weights(path)
+    with pytest.raises(ValueError, match="weights of the same architecture. Received: weights of"):
+        second.load_weights(path)

@@ -56,7 +56,7 @@ class Copies:
                 hand_weights(layer, f"{name}.projection", copy, None, source)
         self.mixers = {}
 
-    def add_mixer(self, graph, unit, options=2):
+    def add_mixer(self, graph, unit, options):
         """Prepares the mixing of a unit's options while its gate is open."""
         mixer = SelectOrSkip(name=f"{unit.name}.mix")
         mixer.build([graph.spec(unit.output).shape] * options)

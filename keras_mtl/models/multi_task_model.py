@@ -45,6 +45,12 @@ class MultiTaskModel(TaskModel):
         """Name -> layer; another model takes its first weights from here."""
         return {layer.name: layer for layer in self.network.layers}
 
+    def identity(self):
+        if self.architecture is None:
+            return super().identity()
+        choices = {task: list(row) for task, row in self.architecture.choices.items()}
+        return {**super().identity(), "choices": choices}
+
     def task_network(self, task):
         """A functional model of one task's path and head alone."""
         return keras.Model(

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assemble import assemble, count, resolve_architecture
+from keras_mtl.assemble import Mix, assemble, count, resolve_architecture
 from keras_mtl.data.search_dataset import SearchDataset
 from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read
@@ -52,8 +52,7 @@ class MultiTaskSearchModel(TaskModel):
         self.copies = Copies(
             graph, self.units, wanted, projections, seed, initial_weights, merge=True
         )
-        for unit in self.search.units:
-            self.copies.add_mixer(graph, unit)
+        self._add_mixers()
         heads = [clone_head(task, graph.features, seed, initial_weights) for task in self.tasks]
         self.heads = dict(zip(self.task_names, heads, strict=True))
         self.supernet_costs = with_heads(costs, graph, self.heads)
@@ -81,6 +80,15 @@ class MultiTaskSearchModel(TaskModel):
         self._open_when_traced = {}
         self._verbose = False
         self.built = True
+
+    def _add_mixers(self):
+        """Prepares the mixing of every unit that some task has a gate at."""
+        resolve = self.search.resolve(len(self.search.units), None)
+        for unit in (unit for unit in self.units if unit.searchable):
+            choices = [resolve(task, unit) for task in self.task_names]
+            options = [len(choice.options) for choice in choices if isinstance(choice, Mix)]
+            if options:
+                self.copies.add_mixer(self.graph, unit, max(options))
 
     # Groups of variables -------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class TaskModel(keras.Model):
             dtype="float32",
             autocast=False,
         )
-        # In a list, since Keras forgets a layer that is taken out of one, but no replaced attribute.
+        # In a list: Keras forgets a layer that is taken out of one, but no replaced attribute.
         self._loss_weightings = []
         self._rows = {}
 
@@ -299,27 +299,40 @@ class TaskModel(keras.Model):
 
     # Saving --------------------------------------------------------------------------------------
 
+    def identity(self):
+        """What a file of weights must agree in: the tasks in order, and what a model adds."""
+        return {"tasks": list(self.task_names)}
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        # The file holds numbers only: names go in as the bytes of their JSON.
-        store["task_names"] = np.frombuffer(json.dumps(self.task_names).encode(), "uint8")
+        # The file holds numbers only: the identity goes in as the bytes of its JSON.
+        store["identity"] = np.frombuffer(json.dumps(self.identity()).encode(), "uint8")
         for i, state in enumerate(self.seed_states()):
             store[f"seed_state_{i}"] = np.asarray(ops.convert_to_numpy(state))
 
     def load_own_variables(self, store):
-        names = set(store.keys())
-        own = {key: store[key] for key in names if key.isdigit()}
-        if "task_names" in names:
-            names = tuple(json.loads(np.asarray(store["task_names"], "uint8").tobytes()))
-            if names != self.task_names:
-                raise ValueError(
-                    f"The file must hold the weights of the tasks {list(self.task_names)}, in this "
-                    f"order. Received: weights of {list(names)}. Build the model with the tasks in "
-                    "that order."
-                )
+        keys = set(store.keys())
+        if "identity" in keys:
+            self._check_identity(json.loads(np.asarray(store["identity"], "uint8").tobytes()))
             for i, state in enumerate(self.seed_states()):
                 state.assign(np.asarray(store[f"seed_state_{i}"]))
-        super().load_own_variables(own)
+        super().load_own_variables({key: store[key] for key in keys if key.isdigit()})
+
+    def _check_identity(self, found):
+        """Keras finds weights by position: other tasks or choices of one shape would fit too."""
+        own = self.identity()
+        if found["tasks"] != own["tasks"]:
+            raise ValueError(
+                f"The file must hold the weights of the tasks {own['tasks']}, in this order. "
+                f"Received: weights of {found['tasks']}. Build the model with the tasks in that "
+                "order."
+            )
+        if found != own:
+            raise ValueError(
+                "The file must hold the weights of the same architecture. Received: weights of "
+                "another one. Build the model with that architecture, or hand weights on by "
+                "`keras_mtl.build(..., initial_weights=model)`."
+            )
 
     def seed_states(self):
         """Variables with the state of random numbers (Dropout and the like), in a fixed order.

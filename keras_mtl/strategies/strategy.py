@@ -110,9 +110,11 @@ class Search(abc.ABC):
     Attributes:
         layers: list of Keras layers that the model must own; the `ArchitectureLayer`s among them
             hold the policy.
+        units: tuple of the `Unit`s that have gates, in order; `open_units` counts from the last.
     """
 
     layers = ()
+    units = ()
 
     @abc.abstractmethod
     def plan(self, epochs, steps_per_epoch):

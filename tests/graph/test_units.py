@@ -143,7 +143,7 @@ def test_one_application_per_family(name):
         assert_rebuilt(backbone)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", HEAVY)
 def test_heavy_applications(name):
     backbone = application(name)

@@ -40,16 +40,20 @@ def good(backbone):
     return toys.data(backbone, toys.tasks(), examples=8)
 
 
+def value(variable):
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
 def batches(x, y):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
 
 
 def refusal(model, *data, error=DataError, **options):
     """The message with which `fit` refuses data; the model must not have moved."""
-    before = [np.array(v) for v in model.variables]
+    before = [value(v) for v in model.variables]
     with pytest.raises(error) as caught:
         model.fit(*data, verbose=0, **options)
-    assert all(np.array_equal(b, np.array(v)) for b, v in zip(before, model.variables, strict=True))
+    assert all(np.array_equal(b, value(v)) for b, v in zip(before, model.variables, strict=True))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -175,14 +179,14 @@ def test_all_labels_missing_is_no_error(backbone, good):
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0, sparsity=0.0, sharing=0.0))
     model.compile("sgd", "sgd")
     y = {"a": np.full((8, 1), NAN, "float32"), "b": np.zeros(8, "int32")}
-    before = [np.array(v) for v in (*model.weight_variables(), *model.policy_variables())]
+    before = [value(v) for v in (*model.weight_variables(), *model.policy_variables())]
     data = keras_mtl.data.search_split((x, y), batch_size=4)
     history = model.fit(data, validation_data=(x, y), verbose=0).history
     losses = {key: values for key, values in history.items() if key.endswith("loss")}
     assert {"loss", "a_loss", "b_loss", "val_loss", "val_a_loss", "val_b_loss"} <= set(losses)
     assert set(np.concatenate(list(losses.values()))) == {0.0}
     assert all(np.isfinite(values).all() for values in history.values())
-    after = [np.array(v) for v in (*model.weight_variables(), *model.policy_variables())]
+    after = [value(v) for v in (*model.weight_variables(), *model.policy_variables())]
     assert all(map(np.array_equal, before, after))
 
 
@@ -305,7 +309,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         self.batch = batch
-        self.before = [np.array(v) for v in everything(self.model)]
+        self.before = [value(v) for v in everything(self.model)]
 
 
 def everything(model):
@@ -324,8 +328,8 @@ def check_stopped(model, data, what, **options):
         "may not), or lower the learning rate."
     )
     for variable, before in zip(everything(model), watch.before, strict=True):
-        assert np.isfinite(np.array(variable)).all(), variable.path
-        np.testing.assert_array_equal(np.array(variable), before, err_msg=variable.path)
+        assert np.isfinite(value(variable)).all(), variable.path
+        np.testing.assert_array_equal(value(variable), before, err_msg=variable.path)
     return watch.batch
 
 
@@ -344,12 +348,13 @@ def test_nan_in_an_input_of_a_search(normalised_mlp, half):
     assert model.current_step() == 2
 
 
-def test_nan_in_an_input_of_a_fixed_model(normalised_mlp):
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_nan_in_an_input_of_a_fixed_model(normalised_mlp, run_eagerly):
     net, tasks = normalised_mlp(), toys.tasks()
     x, y = toys.data(net, tasks, examples=16)
     x[9, 2] = float("inf")
     model = keras_mtl.build(net, tasks, "shared", seed=0)
-    model.compile("adam")
+    model.compile("adam", run_eagerly=run_eagerly)
     assert check_stopped(model, batches(x, y), "the input") == 2
 
 
@@ -365,6 +370,16 @@ def test_a_loss_that_diverges(normalised_mlp, kind):
         data = batches(x, y)
     model.compile(keras.optimizers.SGD(1e30))
     check_stopped(model, data, "the loss")
+
+
+def test_checks_are_not_compiled_away(monkeypatch, backbone):
+    """XLA drops assertions, and Keras turns it on by itself where there is a GPU."""
+    given, compile = {}, keras.Model.compile
+    monkeypatch.setattr(
+        keras.Model, "compile", lambda self, **kw: (given.update(kw), compile(self, **kw))[1]
+    )
+    keras_mtl.build(backbone, toys.tasks(), "shared", seed=0).compile("sgd")
+    assert given["jit_compile"] is False
 
 
 def test_a_gradient_that_is_not_finite():
