@@ -35,7 +35,8 @@ def check_outputs(folder, tasks, methods):
 def test_multidigits(tmp_path, monkeypatch, capsys):
     import multidigits
 
-    options = "--epochs 1 --search-epochs 3 --samples 1 --train 192".split()
+    sizes = {"epochs": 1, "search-epochs": 3, "samples": 1, "train": 192}
+    options = [f"--{name}={size}" for name, size in sizes.items()]
     monkeypatch.setattr(sys, "argv", ["multidigits.py", *options, "--folder", str(tmp_path)])
     multidigits.main()
     methods = ["single-task", "shared", "adashare", "random #1", "random #2"]
