@@ -110,7 +110,8 @@ class BackupAndResume(keras.callbacks.Callback):
             "task_names": list(self.model.task_names),
             "shapes": [list(v.shape) for v in variables],
             "next_epoch": epoch + 1,
-            "stopped": bool(self.model.stop_training),
+            # A stop that no early stopping asked for is an interruption, to be continued.
+            "stopped": any(getattr(c, "stopped_epoch", 0) > 0 for c in self._companions),
             "rows": self._rows,
             "classes": [type(c).__name__ for c in self._companions],
             "callbacks": [_plain_state(c) for c in self._companions],
@@ -140,6 +141,8 @@ class BackupAndResume(keras.callbacks.Callback):
 def write_atomically(path, arrays):
     """Writes an `.npz` file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}.*.partial"):  # of a kill while writing
+        left_over.unlink()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with open(temporary, "wb") as file:
         np.savez(file, **arrays)
