@@ -4,6 +4,8 @@ import keras
 import numpy as np
 
 from keras_mtl.errors import DataError, suggestion
+from keras_mtl.models import tensorflow_step
+from keras_mtl.report import say
 
 
 def check_batches(model, data, *, batched=True):
@@ -50,6 +52,22 @@ def check_names(what, labels, names, all_needed=True):
             f"{what} must be given for every task of {names}. Received: none for {missing}. Where "
             "labels are missing, give NaN, the task's `ignore` value or weight 0."
         )
+
+
+def with_length(dataset):
+    """Returns a dataset of known length and that length; counts the batches where it must."""
+    length = int(dataset.cardinality())
+    if length == tensorflow_step.INFINITE:
+        raise DataError(
+            "The dataset must end, or `steps_per_epoch` be given. Received: an endless dataset."
+        )
+    if length < 0:
+        say("Counting the batches of a dataset of unknown length, once ...")
+        length = tensorflow_step.count_batches(dataset)
+        if length == 0:
+            raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+        dataset = tensorflow_step.with_cardinality(dataset, length)
+    return dataset, length
 
 
 def _check_inputs(model, x):

@@ -12,7 +12,7 @@ from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read
 from keras_mtl.layers import ArchitectureLayer, StepSeed
 from keras_mtl.models import tensorflow_step
-from keras_mtl.models.check_data import check_batches
+from keras_mtl.models.check_data import check_batches, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.derive import with_heads
 from keras_mtl.models.task_model import TaskModel, check_not_empty
@@ -242,7 +242,7 @@ class MultiTaskSearchModel(TaskModel):
         phase = self.phase
         if phase not in self._train_functions:
             if self._verbose:
-                say(f"Tracing {describe(phase, len(self.search.units))} ...")
+                say(f"Tracing {phase.describe(len(self.search.units))} ...")
             super().make_train_function(force=True)
             # Functions of finished phases keep much memory, and only alternation comes back.
             self._train_functions = {
@@ -424,27 +424,3 @@ class MultiTaskSearchModel(TaskModel):
             seed=config["seed"],
             name=config["name"],
         )
-
-
-def describe(phase, num_units):
-    """A phase in words, for the line that is shown while it is traced."""
-    if phase.open_units == 0:
-        return f"the {phase.name}: all tasks share all {num_units} blocks"
-    moved = " and ".join(phase.updates)
-    return f"the {phase.name}: {phase.open_units} of {num_units} blocks open, moving {moved}"
-
-
-def with_length(dataset):
-    """Returns a dataset of known length and that length; counts the batches where it must."""
-    length = int(dataset.cardinality())
-    if length == tensorflow_step.INFINITE:
-        raise DataError(
-            "The dataset must end, or `steps_per_epoch` be given. Received: an endless dataset."
-        )
-    if length < 0:
-        say("Counting the batches of a dataset of unknown length, once ...")
-        length = tensorflow_step.count_batches(dataset)
-        if length == 0:
-            raise DataError("The dataset must not be empty. Received: a dataset without batches.")
-        dataset = tensorflow_step.with_cardinality(dataset, length)
-    return dataset, length

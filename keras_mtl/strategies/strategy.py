@@ -86,6 +86,13 @@ class Phase:
     open_units: int
     updates: tuple = ("weights", "policy")
 
+    def describe(self, num_units):
+        """The phase in words, for the line that is shown while it is traced."""
+        if self.open_units == 0:
+            return f"the {self.name}: all tasks share all {num_units} blocks"
+        moved = " and ".join(self.updates)
+        return f"the {self.name}: {self.open_units} of {num_units} blocks open, moving {moved}"
+
 
 class Plan(abc.ABC):
     """The schedule of one search: pure functions of the step."""
