@@ -57,6 +57,7 @@ def experiment(arguments):
         samples=arguments.samples,
         seed=arguments.seed,
         folder=pathlib.Path(arguments.folder),
+        settings={k: v for k, v in vars(arguments).items() if k not in ("folder", "fresh")},
     )
 
 

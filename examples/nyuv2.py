@@ -114,6 +114,7 @@ def experiment(arguments):
         seed=arguments.seed,
         folder=pathlib.Path(arguments.folder),
         batch_size=arguments.batch,
+        settings={k: v for k, v in vars(arguments).items() if k != "folder"},
     )
 
 

@@ -36,6 +36,7 @@ class Experiment:
         seed: int.
         folder: path. For results, pictures and the SavedModel.
         batch_size: int.
+        settings: dict of everything that was chosen; results are kept for these alone.
     """
 
     backbone: keras.Model
@@ -53,6 +54,7 @@ class Experiment:
     seed: int
     folder: pathlib.Path
     batch_size: int = 64
+    settings: dict = dataclasses.field(default_factory=dict)
 
 
 def run(experiment):
@@ -173,6 +175,12 @@ class Log:
         self.path = experiment.folder / "results.json"
         experiment.folder.mkdir(parents=True, exist_ok=True)
         self.kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        settings = self.kept.setdefault("settings", experiment.settings)
+        if settings != experiment.settings:
+            raise SystemExit(
+                f"{experiment.folder} holds results of other settings: {settings}. Received: "
+                f"{experiment.settings}. Choose another --folder, or delete this one."
+            )
 
     def title(self, name):
         self.number += 1

@@ -92,7 +92,11 @@ class Assembly:
                 self._call(task, self.graph.calls[index], Use(), values)
             for unit in self.units:
                 choice = resolve(task, unit) if unit.searchable else Use()
-                values[unit.output] = self._choose(task, unit, choice, values)
+                if isinstance(choice, Use):  # all its outputs can be read, not only the last call's
+                    for index in unit.calls:
+                        self._call(task, self.graph.calls[index], choice, values)
+                else:
+                    values[unit.output] = self._choose(task, unit, choice, values)
             found[task] = values[self.graph.output]
         return found
 

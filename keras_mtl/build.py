@@ -38,7 +38,7 @@ def build(
             alike), `"fresh"` (initialised anew from the seed), or a model of this library that
             hands on its weights.
         seed: int or `None`. Decides everything random of the model; `None` draws one, which is
-            recorded in the model and in `Architecture.origin`.
+            recorded in the model (`model.seed`) and, by a search, in `Architecture.origin`.
         name: string.
 
     Returns:

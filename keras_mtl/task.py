@@ -44,6 +44,25 @@ class FunctionLoss(keras.losses.Loss):
         return cls(function, config["name"])
 
 
+@keras.saving.register_keras_serializable("keras_mtl")
+class FunctionMetric(keras.metrics.MeanMetricWrapper):
+    """The mean of a function of `(y_true, y_pred)`, as a metric with a configuration."""
+
+    def __init__(self, function, name=None):
+        super().__init__(function, name=name or getattr(function, "__name__", "metric"))
+        self.function = function
+
+    def get_config(self):
+        return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        function = config["function"]
+        if not callable(function):
+            function = keras.saving.deserialize_keras_object(function)
+        return cls(function, config["name"])
+
+
 class Task:
     """One thing to predict from the shared features.
 
@@ -150,10 +169,14 @@ class Task:
 
     def new_metrics(self):
         """Fresh metric objects named `<task>_<metric>`, one set for each model."""
-        return [
-            type(m).from_config({**m.get_config(), "name": f"{self.name}_{m.name}"})
-            for m in self.metrics
-        ]
+        fresh = []
+        for metric in self.metrics:
+            name = f"{self.name}_{metric.name}"
+            if isinstance(metric, FunctionMetric):  # its function needs no registration here
+                fresh.append(FunctionMetric(metric.function, name))
+            else:
+                fresh.append(type(metric).from_config({**metric.get_config(), "name": name}))
+        return fresh
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
@@ -252,7 +275,7 @@ def _as_metric(metric, loss, name):
     if isinstance(metric, keras.metrics.Metric):
         return metric
     if callable(metric):
-        return keras.metrics.MeanMetricWrapper(metric, name=getattr(metric, "__name__", "metric"))
+        return FunctionMetric(metric)
     raise TypeError(
         f"`metrics` of task {name!r} must hold Keras metrics, names or functions. "
         f"Received: {metric!r}."

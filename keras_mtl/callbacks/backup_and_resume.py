@@ -47,6 +47,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self.stopped = False
         self._companions = []
         self._states = []
+        self._beginnings = []
         self._rows = []
 
     def begin(self, model, callbacks):
@@ -87,6 +88,14 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"model has {len(found)} for {list(model.task_names)}. Delete the file to begin "
                 "again."
             )
+        own = json.loads(json.dumps(model.settings()))
+        changed = [key for key in own if state["settings"].get(key) != own[key]]
+        if changed:
+            raise ValueError(
+                f"`filepath` must hold a backup of a training with the same {changed[0]}. "
+                f"Received: {state['settings'].get(changed[0])} in {str(self.filepath)!r}; the "
+                f"model has {own[changed[0]]}. Delete the file to begin again."
+            )
         if state["classes"] != classes:
             raise ValueError(
                 f"`callbacks` must be those of the interrupted training: {state['classes']}. "
@@ -94,7 +103,11 @@ class BackupAndResume(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
-        """Gives the other callbacks their state back, after they have begun anew."""
+        """Gives the other callbacks their state back, after they have begun anew.
+
+        What they were given as settings has its new value: only what moved was saved.
+        """
+        self._beginnings = [_plain_state(companion) for companion in self._companions]
         for companion, state in zip(self._companions, self._states, strict=False):
             for name, value in state.items():
                 if isinstance(value, dict):
@@ -108,13 +121,17 @@ class BackupAndResume(keras.callbacks.Callback):
         state = {
             "version": _VERSION,
             "task_names": list(self.model.task_names),
+            "settings": self.model.settings(),
             "shapes": [list(v.shape) for v in variables],
             "next_epoch": epoch + 1,
             # A stop that no early stopping asked for is an interruption, to be continued.
             "stopped": any(getattr(c, "stopped_epoch", 0) > 0 for c in self._companions),
             "rows": self._rows,
             "classes": [type(c).__name__ for c in self._companions],
-            "callbacks": [_plain_state(c) for c in self._companions],
+            "callbacks": [
+                _moved(_plain_state(companion), before)
+                for companion, before in zip(self._companions, self._beginnings, strict=True)
+            ],
             "arrays": [],
         }
         for i, companion in enumerate(self._companions):
@@ -160,6 +177,10 @@ def _variables(model):
         known.setdefault(id(variable), variable)
     rows = {id(v) for metric in model.metrics for v in metric.variables}
     return [variable for key, variable in known.items() if key not in rows]
+
+
+def _moved(state, before):
+    return {name: value for name, value in state.items() if before.get(name, state) != value}
 
 
 def _plain_state(callback):

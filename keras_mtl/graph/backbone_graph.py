@@ -93,14 +93,38 @@ class BackboneGraph:
 
     @property
     def fingerprint(self):
-        """A short hash of the calls, their classes and shapes; weights and names do not count."""
+        """A short hash of the calls: classes, settings, shapes; not weights, names or seeds."""
         text = [[list(x.shape), str(x.dtype)] for x in self.inputs]
         text += [
             [type(c.operation).__name__, [[v.node, v.output] for v in c.inputs]]
             + [list(x.shape) for x in c.outputs]
+            + [_settings(c.operation)]
             for c in self.calls
         ]
         return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:16]
+
+
+def _settings(operation):
+    """An operation's configuration without what differs between two equal backbones."""
+
+    def strip(config):
+        if isinstance(config, dict):
+            return {
+                key: strip(value)
+                for key, value in config.items()
+                if key not in ("name", "seed", "trainable", "dtype")
+                and not key.endswith("initializer")
+            }
+        if isinstance(config, (list, tuple)):
+            return [strip(value) for value in config]
+        return (
+            config if isinstance(config, (str, int, float, bool, type(None))) else str(type(config))
+        )
+
+    try:
+        return strip(operation.get_config())
+    except NotImplementedError:  # refused with a sentence when it is to be cloned
+        return None
 
 
 def read(backbone):

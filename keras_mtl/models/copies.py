@@ -46,6 +46,12 @@ class Copies:
                 alike[kind] = layer
             if is_weighted(layer):
                 hand_weights(layer, key, copy, calls[key].operation, source)
+            elif getattr(layer, "weights", ()):
+                # Statistics of the inputs (`Normalization`) are of the data: never drawn anew.
+                # Through Keras' own pair, since the layer has to finish what it loads.
+                store = {}
+                calls[key].operation.save_own_variables(store)
+                layer.load_own_variables(store)
         by_name = {unit.name: unit for unit in units}
         self.projections = {
             (name, copy): _projection(graph, by_name[name], copy, seed)

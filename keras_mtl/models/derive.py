@@ -24,7 +24,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
         A `MultiTaskModel` whose `architecture` has its costs filled in.
     """
     units = find_units(graph, architecture.granularity)
-    check_fits(graph, units, tasks, architecture)
+    architecture = fitted(graph, units, tasks, architecture)
     resolve = resolve_architecture(architecture)
     names = [task.name for task in tasks]
     wanted, projections, costs = count(graph, units, names, resolve)
@@ -38,7 +38,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     outputs = {task: heads[task](features[task].tensor) for task in names}
     network = keras.Model(graph.pack_inputs(inputs), outputs, name=f"{graph.name}.network")
     architecture = architecture.replace(costs=with_heads(costs, graph, heads))
-    return MultiTaskModel(network, tasks, architecture, name=name)
+    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name)
 
 
 def with_heads(costs, graph, heads):
@@ -55,13 +55,26 @@ def with_heads(costs, graph, heads):
     return total
 
 
-def check_fits(graph, units, tasks, architecture):
-    """Raises `ArchitectureError` unless the plan is for this backbone and these tasks."""
-    searchable = [unit.name for unit in units if unit.searchable]
+def fitted(graph, units, tasks, architecture):
+    """Returns the plan with this backbone's names; raises unless it is for it and these tasks.
+
+    Keras numbers the layers of a second, equal backbone on: with an equal fingerprint, units are
+    known by their position.
+    """
+    searchable = tuple(unit.name for unit in units if unit.searchable)
+    same = architecture.fingerprint == graph.fingerprint
+    if same and len(architecture.units) == len(searchable):
+        architecture = architecture.replace(units=searchable)
     architecture.check_backbone(graph.fingerprint, searchable)
+    if architecture.masks or architecture.fusions:
+        raise ArchitectureError(
+            "`architecture` must have no masks and no fusions: this version cannot build them. "
+            f"Received: {len(architecture.masks)} masks, {len(architecture.fusions)} fusions."
+        )
     names = tuple(task.name for task in tasks)
     if architecture.tasks != names:
         raise ArchitectureError(
             f"`architecture` must be for the tasks {list(names)}, in this order. "
             f"Received: an architecture for {list(architecture.tasks)}."
         )
+    return architecture

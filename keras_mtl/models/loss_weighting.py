@@ -1,5 +1,7 @@
 """Loss weighting: how the tasks' losses become one number."""
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -24,6 +26,10 @@ class LossWeighting(keras.layers.Layer):
 
     def call(self, losses):
         return sum(losses.values())
+
+    def total(self, losses, present):
+        """Like a call, but told which tasks have labels in the step: `present[task]` is 1 or 0."""
+        return self(losses)
 
     def epoch_ended(self, losses):
         """Hears every epoch's mean losses, a dict from task to float."""
@@ -74,11 +80,18 @@ class UncertaintyWeighting(LossWeighting):
         )
 
     def call(self, losses):
-        total = 0.0
-        for i, loss in enumerate(losses.values()):
-            log_variance = self.log_variances[i]
-            total = total + self.scales[i] * ops.exp(-log_variance) * loss + 0.5 * log_variance
-        return total
+        return sum(self._terms(losses).values())
+
+    def total(self, losses, present):
+        # A task that is absent from a step has no say in it.
+        return sum(present[task] * term for task, term in self._terms(losses).items())
+
+    def _terms(self, losses):
+        return {
+            task: self.scales[i] * ops.exp(-self.log_variances[i]) * loss
+            + 0.5 * self.log_variances[i]
+            for i, (task, loss) in enumerate(losses.items())
+        }
 
     def factors(self):
         values = ops.convert_to_numpy(ops.exp(-self.log_variances))
@@ -95,7 +108,8 @@ class DynamicWeightAverage(LossWeighting):
     r"""DWA: a task whose loss falls slowly weighs more.
 
     $λ_k = K \exp(r_k / T) / Σ_i \exp(r_i / T)$, $r_k = L_k(t-1) / L_k(t-2)$ with the mean losses of
-    the last two epochs; 1 in the first two.
+    the last two epochs; 1 in the first two. Losses must be positive for the rates to mean anything:
+    with others the factors stay as they are, with a warning.
 
     Args:
         temperature: positive float, T.
@@ -125,7 +139,14 @@ class DynamicWeightAverage(LossWeighting):
     def epoch_ended(self, losses):
         now = ops.convert_to_tensor([losses[task] for task in self.task_names], dtype="float32")
         last = ops.convert_to_tensor(self.last)
-        if bool(ops.all(last > 0)):
+        negative = [task for task in self.task_names if losses[task] < 0]
+        if negative:
+            warnings.warn(
+                "DynamicWeightAverage needs positive losses. Received: "
+                f"{losses[negative[0]]:.3g} of task {negative[0]!r}; the factors stay as they are.",
+                stacklevel=2,
+            )
+        elif bool(ops.all(last > 0)):
             self.current.assign(len(losses) * ops.softmax(now / last / self.temperature))
         self.last.assign(now)
 

@@ -18,6 +18,7 @@ class MultiTaskModel(TaskModel):
         network: functional model with a dict of outputs by task name.
         tasks: list of `Task`.
         architecture: the `Architecture` that it realises, or `None`.
+        seed: int or `None`. The seed it was built with.
         name: string.
 
     Example:
@@ -30,8 +31,9 @@ class MultiTaskModel(TaskModel):
     ['a', 'b']
     """
 
-    def __init__(self, network, tasks, architecture=None, name=None):
+    def __init__(self, network, tasks, architecture=None, seed=None, name=None):
         super().__init__(tasks, name=name)
+        self.seed = seed
         self.network = network
         self.architecture = architecture
         self.input_specs = tuple(network.inputs)
@@ -73,6 +75,7 @@ class MultiTaskModel(TaskModel):
             "network": serialize(self.network),
             "tasks": [task.get_config() for task in self.tasks],
             "architecture": self.architecture and self.architecture.to_json(),
+            "seed": self.seed,
             "name": self.name,
         }
 
@@ -83,5 +86,6 @@ class MultiTaskModel(TaskModel):
             keras.saving.deserialize_keras_object(config["network"], custom_objects),
             [Task.from_config(task) for task in config["tasks"]],
             architecture and Architecture.from_json(architecture),
+            seed=config["seed"],
             name=config["name"],
         )

@@ -339,7 +339,8 @@ class MultiTaskSearchModel(TaskModel):
         self._verbose = bool(options.get("verbose", True))
         if isinstance(x, SearchDataset):
             # The position in the data follows from the step alone.
-            x = x.stream(self.current_step() // steps)
+            epoch, batch = divmod(self.current_step(), len(x))
+            x = x.stream(epoch).skip(batch)
             options["steps_per_epoch"] = steps
         return super()._run(x, y, sample_weight, epochs, callbacks, options)
 
@@ -397,6 +398,9 @@ class MultiTaskSearchModel(TaskModel):
 
     # Saving --------------------------------------------------------------------------------------
 
+    def settings(self):
+        return {**super().settings(), "strategy": repr(self.strategy)}
+
     def export(self, filepath, format="tf_saved_model", **options):
         """Refused: only a decided architecture can be served at its own cost."""
         raise ValueError(
@@ -416,7 +420,7 @@ class MultiTaskSearchModel(TaskModel):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        strategy = strategies.STRATEGIES[config["strategy"]["name"]]
+        strategy = strategies.get_class(config["strategy"]["name"])
         return cls(
             keras.saving.deserialize_keras_object(config["backbone"], custom_objects),
             [Task.from_config(task) for task in config["tasks"]],

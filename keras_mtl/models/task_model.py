@@ -177,11 +177,12 @@ class TaskModel(keras.Model):
         # of them, and since gradients are summed over replicas, each takes its share of the total.
         replicas = tensorflow_step.replicas()
         sums = self.task_losses(y, y_pred, sample_weight)
-        weighted = {}
+        weighted, present = {}, {}
         for i, (task, (total, count)) in enumerate(sums.items()):
             total, count = map(tensorflow_step.summed_over_replicas, (total, count))
             weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
-        total = self.loss_weighting(weighted)
+            present[task] = ops.minimum(count, 1.0)
+        total = self.loss_weighting.total(weighted, present)
         if self.losses:
             total = total + ops.cast(sum(self.losses), "float32")
         total = total / replicas
@@ -302,6 +303,10 @@ class TaskModel(keras.Model):
     def identity(self):
         """What a file of weights must agree in: the tasks in order, and what a model adds."""
         return {"tasks": list(self.task_names)}
+
+    def settings(self):
+        """What an interrupted training must agree in to be continued, as plain data."""
+        return {**self.identity(), "seed": getattr(self, "seed", None)}
 
     def save_own_variables(self, store):
         super().save_own_variables(store)

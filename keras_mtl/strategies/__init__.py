@@ -31,6 +31,16 @@ def get(strategy):
     )
 
 
+def get_class(name):
+    """The class of a strategy by its name; a class of your own must be in `STRATEGIES`."""
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"The strategy of a saved model must be known. Received: {name!r}. "
+            f"Add your class first: `keras_mtl.strategies.STRATEGIES[{name!r}] = YourStrategy`."
+        )
+    return STRATEGIES[name]
+
+
 __all__ = [
     "AdaShare",
     "FixedStrategy",
@@ -39,6 +49,7 @@ __all__ = [
     "Shared",
     "Strategy",
     "get",
+    "get_class",
     "random_policies",
     "task_correlation",
 ]

@@ -40,6 +40,7 @@ class AdaShare(SearchStrategy):
         warmup: float in [0, 1). Share of the epochs in which every task selects every block.
         curriculum_epochs: int or `None`. Epochs until every block is open; `None`: one per block,
             at most half of the epochs after the warm-up; 0: all open at once.
+        epochs_per_block: int or `None`. Instead of `curriculum_epochs`: so many for each block.
         max_stages: int or `None`. The curriculum opens in at most so many steps, since each is
             traced anew; `None`: one block at a time, as in the paper.
         temperature: pair of floats. First and last temperature of the gates.
@@ -75,6 +76,7 @@ class AdaShare(SearchStrategy):
         form="paper",
         warmup=0.2,
         curriculum_epochs=None,
+        epochs_per_block=None,
         max_stages=8,
         temperature=(5.0, 0.1),
         alternate="step",
@@ -106,6 +108,7 @@ class AdaShare(SearchStrategy):
         self.form = form
         self.warmup = warmup
         self.curriculum_epochs = curriculum_epochs
+        self.epochs_per_block = epochs_per_block
         self.max_stages = max_stages
         self.temperature = tuple(float(t) for t in temperature)
         self.alternate = alternate
@@ -115,13 +118,21 @@ class AdaShare(SearchStrategy):
 
     @classmethod
     def reference(cls, **changes):
-        """What the authors' published code does (its optimizers: see the user guide)."""
+        """What the authors' published code does (its optimizers: see the user guide).
+
+        It opens a block every 3 epochs, one by one: a search of L blocks needs 3 L epochs after the
+        warm-up, or other settings in `changes`, such as `epochs_per_block=1`.
+        """
         settings = {
             "form": "reference",
             "sparsity": 0.05,
             "alternate": "epoch",
             "policy_moves_statistics": True,
+            "epochs_per_block": 3,
+            "max_stages": None,
         }
+        if "curriculum_epochs" in changes:
+            settings["epochs_per_block"] = None
         return cls(**{**settings, **changes})
 
     def open(self, graph, units, tasks, seed):
@@ -160,7 +171,18 @@ class AdaShareSearch(Search):
         return 0.05 / len(self.units) if self.strategy.form == "paper" else 0.05
 
     def plan(self, epochs, steps_per_epoch):
-        return AdaSharePlan(self.strategy, len(self.units), epochs, steps_per_epoch)
+        plan = AdaSharePlan(self.strategy, len(self.units), epochs, steps_per_epoch)
+        needed = plan.curriculum_epochs
+        if self.strategy.alternate == "epoch":
+            needed = max(2, needed)
+        if plan.search_epochs < needed:
+            raise ValueError(
+                f"`epochs` must leave {needed} epochs after the warm-up, so that every block is "
+                f"opened and the policy moved. Received: epochs={epochs}, of which "
+                f"{plan.warmup_epochs} are warm-up. Use more epochs, or a shorter curriculum "
+                "(`curriculum_epochs`)."
+            )
+        return plan
 
     def draw(self, temperature, seed, training):
         return self.gate(temperature=temperature, seed=seed, training=training)
@@ -246,6 +268,8 @@ class AdaSharePlan(Plan):
 
     @property
     def curriculum_epochs(self):
+        if self.strategy.epochs_per_block is not None:
+            return self.strategy.epochs_per_block * self.num_units
         asked = self.strategy.curriculum_epochs
         if asked is None:
             return max(1, min(self.num_units, self.search_epochs // 2))
