@@ -43,8 +43,11 @@ def part_build(_):
                 keras_mtl.Task(f"task{i}", keras_mtl.heads.Classifier(10), "mse")
                 for i in range(count)
             ]
-            reading, building = [], []
+            reading, building, cloning = [], [], []
             for _ in range(3):
+                begun = time.perf_counter()
+                keras.models.clone_model(backbone)
+                cloning.append(time.perf_counter() - begun)
                 begun = time.perf_counter()
                 keras_mtl.graph.find_units(keras_mtl.graph.read(backbone))
                 reading.append(time.perf_counter() - begun)
@@ -54,6 +57,7 @@ def part_build(_):
             found[f"{name}, {count} tasks"] = {
                 "read_s": float(np.median(reading)),
                 "read_and_build_s": float(np.median(building)),
+                "keras_clone_model_s": float(np.median(cloning)),
             }
     return found
 
@@ -204,13 +208,15 @@ def part_inference(_):
     units = [u.name for u in keras_mtl.graph.find_units(keras_mtl.graph.read(backbone))]
     independent = keras_mtl.build(backbone, tasks, "independent", seed=0)
     models = {"independent": independent, "shared": keras_mtl.build(backbone, tasks, "shared")}
-    for name, kept in (("AdaShare-like, 13 of 16 kept", 0.8), ("half of the blocks kept", 0.5)):
+    for kept in (0.8, 0.5):
         choices = {
             task.name: [
                 "skip" if i and generator.random() > kept else "shared" for i in range(len(units))
             ]
             for task in tasks
         }
+        used = sum(choice == "shared" for row in choices.values() for choice in row[1:])
+        name = f"random policy, {used} of {len(tasks) * (len(units) - 1)} block uses kept"
         plan = keras_mtl.Architecture([t.name for t in tasks], units, choices)
         models[name] = keras_mtl.build(backbone, tasks, architecture=plan, seed=0)
     found = {}

@@ -736,6 +736,7 @@ def test_serialises():
             "form": "reference",
             "warmup": 0.1,
             "curriculum_epochs": 5,
+            "epochs_per_block": 2,
             "max_stages": None,
             "temperature": (4.0, 0.2),
             "alternate": "epoch",
