@@ -150,20 +150,17 @@ def part_steps(count):
     after = plain_step("shared", 1)
     single = (before["step_s"] + after["step_s"]) / 2
 
+    names = [f"task{i}" for i in range(count)]
+
+    def trunk(opened, part="together"):
+        resolve = model.search.resolve(keras_mtl.strategies.Phase("search", opened), None)
+        return count_costs(model.graph, model.units, names, resolve).costs["flops"][part]
+
     def share(opened):
         """FLOPs of a step with so many open blocks, of K single-task steps'."""
-        names = [f"task{i}" for i in range(count)]
-        resolve = model.search.resolve(opened, None)
-        costs = count_costs(model.graph, model.units, names, resolve)[2]["flops"]["together"]
         alone = keras_mtl.build(network(), make_tasks(1), "shared").architecture.flops()
-        heads = count * (alone - single_trunk())
-        return (costs + heads) / (count * alone)
-
-    def single_trunk():
-        names = ["task0"]
-        return count_costs(model.graph, model.units, names, model.search.resolve(0, None))[2][
-            "flops"
-        ]["tasks"]["task0"]
+        heads = count * (alone - trunk(0, "tasks")["task0"])
+        return (trunk(opened) + heads) / (count * alone)
 
     found = {
         "single_step_s": single,
@@ -199,7 +196,6 @@ def part_inference(_):
     every model alike.
     """
     import numpy as np
-    import tensorflow as tf
 
     import keras_mtl
 
@@ -219,6 +215,15 @@ def part_inference(_):
         name = f"random policy, {used} of {len(tasks) * (len(units) - 1)} block uses kept"
         plan = keras_mtl.Architecture([t.name for t in tasks], units, choices)
         models[name] = keras_mtl.build(backbone, tasks, architecture=plan, seed=0)
+    return inference_ratios(models)
+
+
+def inference_ratios(models):
+    """Time ratio of every model to the independent one, beside its FLOPs ratio."""
+    import numpy as np
+    import tensorflow as tf
+
+    generator, independent = np.random.default_rng(0), models["independent"]
     found = {}
     for batch in (1, 8):
         x = tf.constant(generator.random((batch, *SIZE, 3), "float32"))
@@ -245,14 +250,38 @@ def part_inference(_):
     return found
 
 
-def measure(part, count):
+def measure(script, child):
     """Runs one part in a process of its own."""
-    command = [sys.executable, __file__, "--child", part, str(count)]
+    command = [sys.executable, script, "--child", *child]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in output.stdout.splitlines() if line.startswith(MARK)]
     if not lines:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output.stderr[-3000:]}")
     return json.loads(lines[-1][len(MARK) :])
+
+
+def answer(figures):
+    """What a part's process gives back."""
+    sys.stdout.write(MARK + json.dumps(figures) + "\n")
+
+
+def measure_all(script, results, parts):
+    """Measures parts, name -> arguments of the process, and keeps each in a JSON file at once."""
+    results.parent.mkdir(exist_ok=True)
+    kept = json.loads(results.read_text()) if results.exists() else {}
+    for name, child in parts.items():
+        sys.stdout.write(f"measuring {name} ...\n")
+        sys.stdout.flush()
+        kept[name] = {
+            "figures": measure(script, child),
+            "command": f"python benchmarks/{pathlib.Path(script).name} " + " ".join(sys.argv[1:]),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "load": os.getloadavg()[0],
+            "versions": versions(),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        results.write_text(json.dumps(kept, indent=1) + "\n")
+        sys.stdout.write(json.dumps(kept[name]["figures"], indent=1) + "\n")
 
 
 def versions():
@@ -270,25 +299,13 @@ def main():
     arguments = parser.parse_args()
     if arguments.child:
         part, count = arguments.child
-        sys.stdout.write(MARK + json.dumps(globals()[f"part_{part}"](int(count))) + "\n")
+        answer(globals()[f"part_{part}"](int(count)))
         return
-    RESULTS.parent.mkdir(exist_ok=True)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    parts = {}
     for part in arguments.parts:
         for count in arguments.tasks if part in ("steps", "memory") else [0]:
-            name = f"{part}, K = {count}" if count else part
-            sys.stdout.write(f"measuring {name} ...\n")
-            sys.stdout.flush()
-            kept[name] = {
-                "figures": measure(part, count),
-                "command": "python benchmarks/speed.py " + " ".join(sys.argv[1:]),
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                "load": os.getloadavg()[0],
-                "versions": versions(),
-                "date": time.strftime("%Y-%m-%d"),
-            }
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-            sys.stdout.write(json.dumps(kept[name]["figures"], indent=1) + "\n")
+            parts[f"{part}, K = {count}" if count else part] = (part, str(count))
+    measure_all(__file__, RESULTS, parts)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,11 @@ def experiment(arguments):
         for name, classes in (("left", 10), ("right", 10), ("sum", 19))
     ]
     steps = -(-arguments.train // 64)
+    width, blocks = (4, (1, 1)) if arguments.quick else (16, (2, 2, 4))
     return protocol.Experiment(
-        backbone=resnet((16, 16, 1), width=16, blocks=(2, 2, 4), strides=(1, 2, 2), stem_stride=2),
+        backbone=resnet(
+            (16, 16, 1), width=width, blocks=blocks, strides=(1, 2, 2)[: len(blocks)], stem_stride=2
+        ),
         tasks=tasks,
         train=digits["train"],
         search_data=keras_mtl.data.search_split(
@@ -45,7 +48,7 @@ def experiment(arguments):
         test=digits["test"],
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
-        strategy=keras_mtl.strategies.AdaShare(sharing=0.01, max_stages=4),
+        strategies={"adashare": keras_mtl.strategies.AdaShare(sharing=0.01, max_stages=4)},
         optimizer=lambda epochs: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(3e-3, epochs * steps)
         ),
@@ -61,19 +64,33 @@ def experiment(arguments):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser(description, *, samples, folder):
+    """The arguments that every script on this data has."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--epochs", type=int, default=8, help="of every training")
     parser.add_argument("--search-epochs", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=3, help="candidates of each method")
+    parser.add_argument("--samples", type=int, default=samples, help="candidates of each method")
     parser.add_argument("--train", type=int, default=3000, help="number of training images")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", default="runs/multidigits")
+    parser.add_argument("--folder", default=folder)
     parser.add_argument("--fresh", action="store_true", help="forget kept results")
-    arguments = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="tiny: only whether it runs")
+    return parser
+
+
+def prepared(arguments):
+    """Sizes of a quick run, and an empty folder where one is asked for."""
+    if arguments.quick:
+        arguments.train, arguments.samples = 192, 1
+        arguments.epochs, arguments.search_epochs = 1, 3
     if arguments.fresh:
         shutil.rmtree(arguments.folder, ignore_errors=True)
-    setup = experiment(arguments)
+    return arguments
+
+
+def main(arguments=None):
+    options = parser(__doc__.splitlines()[0], samples=3, folder="runs/multidigits")
+    setup = experiment(prepared(options.parse_args(arguments)))
 
     _, best, rows = protocol.run(setup)
 

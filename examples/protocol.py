@@ -9,6 +9,7 @@ so that an interrupted run goes on where it was.
 import dataclasses
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -21,6 +22,9 @@ import keras_mtl
 class Experiment:
     """What is compared.
 
+    Where tasks have inputs of their own (`Task(..., inputs="books")`), `train`, `validation` and
+    `test` are dicts from the name of the inputs to `(x, y)`.
+
     Args:
         backbone: functional Keras model.
         tasks: list of `keras_mtl.Task`.
@@ -28,10 +32,11 @@ class Experiment:
         search_data: `keras_mtl.data.SearchDataset`, the same examples in two halves.
         validation, test: like `train`.
         epochs: int. Of every training.
-        search_epochs: int.
-        strategy: the `SearchStrategy`.
+        search_epochs: int. Of every search.
+        strategies: dict from name to `SearchStrategy`. Pictures and random policies are of the
+            last.
         optimizer: function of the number of epochs that returns a Keras optimizer.
-        search_optimizers: function that returns the arguments of the search's `compile`.
+        search_optimizers: function that returns the arguments of a search's `compile`.
         samples: int. Candidates of every method that decides.
         seed: int.
         folder: path. For results, pictures and the SavedModel.
@@ -47,7 +52,7 @@ class Experiment:
     test: tuple
     epochs: int
     search_epochs: int
-    strategy: object
+    strategies: dict
     optimizer: object
     search_optimizers: object
     samples: int
@@ -56,41 +61,64 @@ class Experiment:
     batch_size: int = 64
     settings: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def numbers(self):
+        """How many candidates, and their seed: the arguments of `decide`."""
+        return {"samples": self.samples, "seed": self.seed}
+
 
 def run(experiment):
-    """Trains and compares everything; returns the finished model and the rows of the table."""
+    """Trains and compares everything; returns the last search, its best model, and the rows."""
     log = Log(experiment)
-    rows, total = {}, len(experiment.tasks) + 2 + 3 * experiment.samples
-    log.total = total
-    single = single_task(experiment, log)
-    log.baseline = single
-    rows["single-task"] = single_row(single)
-
-    shared = build(experiment, strategy="shared")
-    rows["shared"] = log.trained("shared", shared)
-
-    search = searched(experiment, log)
-    draw_policy(experiment, search)
-    numbers = {"samples": experiment.samples, "seed": experiment.seed}
-    method = experiment.strategy.name
-    best, rows[method] = best_of(experiment, log, method, search.decide(**numbers))
-    for name, per_task in (("random #1", False), ("random #2", True)):
-        policies = keras_mtl.strategies.random_policies(
-            best.architecture, per_task=per_task, **numbers
-        )
+    named = list(experiment.strategies.values())[-1]
+    compared = len(experiment.strategies) + len(random_rows(named))
+    log.expect(
+        trainings=len(experiment.tasks) + 1 + compared * experiment.samples,
+        searches=len(experiment.strategies),
+    )
+    rows = baselines(experiment, log)
+    for name, strategy in experiment.strategies.items():
+        search = searched(experiment, log, name, strategy)
+        if strategy is named:
+            draw_policy(experiment, search)
+        best, rows[name] = best_of(experiment, log, name, search.decide(**experiment.numbers))
+    for name in random_rows(named):
+        policies = random_policies(experiment, name, named, best.architecture)
         _, rows[name] = best_of(experiment, log, name, policies)
     return search, best, rows
 
 
-def best_of(experiment, log, method, architectures):
+def baselines(experiment, log):
+    """The rows of single-task networks, to which every Δ is relative, and of hard sharing."""
+    log.baseline = single_task(experiment, log)
+    shared = build(experiment, strategy="shared")
+    return {"single-task": single_row(log.baseline), "shared": log.trained("shared", shared)}
+
+
+def best_of(experiment, log, method, architectures, **choice):
     """Trains every candidate; returns the model and row of the best on validation data."""
     candidates = []
     for number, architecture in enumerate(architectures, start=1):
-        model = build(experiment, architecture=architecture)
+        model = build(experiment, architecture=architecture, **choice)
         row = log.trained(f"{method}, {number} of {len(architectures)}", model)
         candidates.append((row["validation_delta"], row, model))
     _, row, model = max(candidates, key=lambda candidate: candidate[0])
     return model, row
+
+
+def random_rows(strategy):
+    """The names of the random policies that a strategy's decisions are compared with."""
+    select_or_skip = isinstance(strategy, keras_mtl.strategies.AdaShare)
+    return ("random #1", "random #2") if select_or_skip else ("random",)
+
+
+def random_policies(experiment, name, strategy, decided):
+    """As many skips as were decided, at random places; or what an untrained policy says."""
+    if name == "random":
+        return build(experiment, strategy=strategy).decide(**experiment.numbers)
+    return keras_mtl.strategies.random_policies(
+        decided, per_task=name == "random #2", **experiment.numbers
+    )
 
 
 def build(experiment, **choice):
@@ -105,7 +133,7 @@ def single_task(experiment, log):
         model = keras_mtl.build(
             experiment.backbone, [task], strategy="shared", seed=experiment.seed
         )
-        row = log.trained(f"single-task, {task.name}", model, only=task.name)
+        row = log.trained(f"single-task, {task.name}", model, only=task)
         for part in ("validation", "test"):
             found[part][task.name] = row[part][task.name]
         found["parameters"][task.name] = row["parameters"]
@@ -123,26 +151,27 @@ def single_row(single):
     }
 
 
-def searched(experiment, log):
-    """The search, kept in a file; an interrupted one goes on."""
-    path = experiment.folder / "search.npz"
-    log.title(f"{experiment.strategy.name} search")
-    model = build(experiment, strategy=experiment.strategy)
+def searched(experiment, log, name, strategy):
+    """A search, kept in a file of its own; an interrupted one goes on."""
+    path = experiment.folder / f"search_{file_name(name)}.npz"
+    log.title(f"{name} search")
+    model = build(experiment, strategy=strategy)
     model.compile(**experiment.search_optimizers())
     model.fit(
         experiment.search_data,
         epochs=experiment.search_epochs,
         verbose=0,
-        callbacks=[Epochs(), keras_mtl.callbacks.BackupAndResume(path)],
+        callbacks=[Epochs(log.spent["search"]), keras_mtl.callbacks.BackupAndResume(path)],
     )
-    log.close()
+    log.close("search")
     return model
 
 
 def draw_policy(experiment, model):
-    """The pictures of the paper's figure 3."""
+    """The pictures of the papers' figures 3: the policy, and how alike the tasks' policies are."""
     units = [unit.name for unit in model.search.units]
-    names = [f"block {i + 1}" for i in range(len(units))]
+    kind = "block " if model.strategy.granularity == "block" else ""
+    names = [f"{kind}{i + 1}" for i in range(len(units))]
     likely = model.decide()
     decision = keras_mtl.Architecture(
         model.task_names,
@@ -164,13 +193,20 @@ def draw_policy(experiment, model):
 
 
 class Log:
-    """Trains, evaluates, keeps results, and says where we are."""
+    """Trains, evaluates, keeps results, and says where we are.
+
+    Attributes:
+        baseline: results of the single-task networks, once they are there; every later row has its
+            Δ.
+        spent: dict from `"training"` and `"search"` to `[epochs, seconds]` so far, kept as well.
+    """
 
     def __init__(self, experiment):
         self.experiment = experiment
         self.baseline = None
         self.total = 0
         self.number = 0
+        self.ahead = {}
         self.begun = time.time()
         self.path = experiment.folder / "results.json"
         experiment.folder.mkdir(parents=True, exist_ok=True)
@@ -181,28 +217,55 @@ class Log:
                 f"{experiment.folder} holds results of other settings: {settings}. Received: "
                 f"{experiment.settings}. Choose another --folder, or delete this one."
             )
+        self.spent = self.kept.setdefault("spent", {"training": [0, 0.0], "search": [0, 0.0]})
+
+    def expect(self, *, trainings, searches):
+        """Says how much there is to do."""
+        self.total = trainings + searches
+        self.ahead = {
+            "training": trainings * self.experiment.epochs,
+            "search": searches * self.experiment.search_epochs,
+        }
+
+    def seconds_left(self):
+        """An estimate from the epochs so far; asked for when the baselines are there."""
+        rates = {kind: s / epochs for kind, (epochs, s) in self.spent.items() if epochs}
+        # Until a search has run: both groups move, and every task has a path of its own.
+        rates.setdefault("search", 2 * len(self.experiment.tasks) * rates["training"])
+        return sum(epochs * rates[kind] for kind, epochs in self.ahead.items())
 
     def title(self, name):
         self.number += 1
         write(f"[{self.number:2d}/{self.total}] {name:24s}")
 
-    def close(self, text=""):
+    def close(self, kind, text=""):
+        experiment = self.experiment
+        self.ahead[kind] -= experiment.epochs if kind == "training" else experiment.search_epochs
         write(f" {text} ({time.time() - self.begun:.0f} s so far)\n")
 
     def trained(self, name, model, only=None):
-        """Trains a model unless its result is kept; returns its row of the table."""
+        """Trains a model unless its result is kept; returns its row of the table.
+
+        Args:
+            name: string. What the training is called.
+            model: `MultiTaskModel`, not compiled.
+            only: the one `Task` of a single-task network, or `None`.
+        """
         experiment = self.experiment
         self.title(name)
-        weights = experiment.folder / f"{name.replace(' ', '_').replace('#', '')}.weights.h5"
+        weights = experiment.folder / f"{file_name(name)}.weights.h5"
         key = f"{name} {model.architecture.to_json()}"
         model.compile(experiment.optimizer(experiment.epochs))
         if key in self.kept and weights.exists():
             model.load_weights(weights)
             row = self.kept[key]
         else:
-            x, y = select(experiment.train, only)
-            options = {"batch_size": experiment.batch_size} if y is not None else {}
-            model.fit(x, y, epochs=experiment.epochs, verbose=0, callbacks=[Epochs()], **options)
+            model.fit(
+                **feed(experiment.train, only, experiment.batch_size, training=True),
+                epochs=experiment.epochs,
+                verbose=0,
+                callbacks=[Epochs(self.spent["training"])],
+            )
             row = {
                 "validation": self.results(model, experiment.validation, only),
                 "test": self.results(model, experiment.test, only),
@@ -214,15 +277,15 @@ class Log:
             self.path.write_text(json.dumps(self.kept, indent=1))
         if self.baseline:
             row = {**row, **self.deltas(row)}
-            self.close(f"validation Δ_T {row['validation_delta']:+.1f} %")
+            self.close("training", f"validation Δ_T {row['validation_delta']:+.1f} %")
         else:
-            self.close()
+            self.close("training")
         return row
 
     def results(self, model, data, only):
-        x, y = select(data, only)
-        options = {"batch_size": 500} if y is not None else {}
-        return model.task_results(model.evaluate(x, y, verbose=0, return_dict=True, **options))
+        batch_size = 500 if isinstance(data, tuple) else self.experiment.batch_size
+        logs = model.evaluate(**feed(data, only, batch_size), verbose=0, return_dict=True)
+        return model.task_results(logs)
 
     def deltas(self, row):
         validation = keras_mtl.relative_performance(row["validation"], self.baseline["validation"])
@@ -235,18 +298,47 @@ class Log:
 
 
 class Epochs(keras.callbacks.Callback):
-    """One mark per epoch, on the line of the training."""
+    """One mark per epoch, on the line of the training; adds epochs and seconds to `spent`."""
+
+    def __init__(self, spent):
+        super().__init__()
+        self._spent = spent
+
+    def on_train_begin(self, logs=None):
+        self._begun = time.time()
 
     def on_epoch_end(self, epoch, logs=None):
         write("." if (epoch + 1) % 5 else str(epoch + 1))
+        now = time.time()
+        self._spent[0] += 1
+        self._spent[1] += now - self._begun
+        self._begun = now
 
 
-def select(data, task):
-    """The labels of one task, or of all."""
+def feed(data, task, batch_size, training=False):
+    """The data for `fit` or `evaluate`, as their arguments: all labels, or those of one task."""
+    if isinstance(data, dict):
+        own = data if task is None else {task.inputs: labelled(data[task.inputs], task)}
+        return {"x": keras_mtl.data.join_tasks(own, batch_size, training=training)}
+    data = labelled(data, task)
+    if isinstance(data, tuple):
+        return {"x": data[0], "y": data[1], "batch_size": batch_size}
+    return {"x": data}
+
+
+def labelled(data, task):
+    """`(x, y)`, or a dataset of it, with the labels of one task; of all where `task` is `None`."""
+    if task is None:
+        return data
     if not isinstance(data, tuple):
-        return (data if task is None else data.map(lambda x, y: (x, {task: y[task]}))), None
+        return data.map(lambda x, y: labelled((x, y), task))
     x, y = data
-    return x, (y if task is None else {task: y[task]})
+    return x, ({task.name: y[task.name]} if isinstance(y, dict) else y)
+
+
+def file_name(name):
+    """A name as the part of a file's name."""
+    return re.sub(r"[^\w.,-]+", "_", name, flags=re.ASCII)
 
 
 def table(experiment, rows):

@@ -28,7 +28,9 @@ class Architecture:
             `"skip"` or the name of a branch (a copy used by several tasks).
         fingerprint: string. Of the backbone the units belong to; `""` fits any.
         granularity: string. How the backbone was cut: `"block"`, `"operator"`, `"stage"`.
-        normalisation: `"shared"` (with its copy) or `"task"` (every task has its own).
+        normalisation: `"shared"` (with its copy) or `"task"` (every task has its own; that of an
+            operator runs even where the operator is skipped).
+        projections: `"shared"` or `"task"`: whose 1x1 projections stand in for skipped units.
         masks: mapping. Channel masks per unit and task (feature partitioning).
         fusions: tuple. Fusion edges between columns (MTL-NAS and its family).
         origin: mapping. Strategy, seed and settings that led here.
@@ -52,6 +54,7 @@ class Architecture:
     fingerprint: str = ""
     granularity: str = "block"
     normalisation: str = SHARED
+    projections: str = SHARED
     masks: Mapping = dataclasses.field(default_factory=dict)
     fusions: tuple = ()
     origin: Mapping = dataclasses.field(default_factory=dict, compare=False)
@@ -93,11 +96,11 @@ class Architecture:
             "choices",
             types.MappingProxyType({task: tuple(self.choices[task]) for task in self.tasks}),
         )
-        if self.normalisation not in NORMALISATION:
-            raise ArchitectureError(
-                f"`normalisation` must be one of {NORMALISATION}. "
-                f"Received: normalisation={self.normalisation!r}."
-            )
+        for name in ("normalisation", "projections"):
+            if (value := getattr(self, name)) not in NORMALISATION:
+                raise ArchitectureError(
+                    f"`{name}` must be one of {NORMALISATION}. Received: {name}={value!r}."
+                )
 
     def __hash__(self):
         return hash((self.tasks, self.units, tuple(self.choices.items()), self.fingerprint))
@@ -164,7 +167,10 @@ class Architecture:
         return self.costs[kind]["tasks"][task]
 
     def summary(self):
-        """A table of the choices, and of parameters and FLOPs per task and together."""
+        """A table of the choices, and of parameters and FLOPs per task and together.
+
+        Below it: the units that could not choose freely in the search, and why.
+        """
         short = {SHARED: "shared", OWN: "own", SKIP: "-"}
         rows = [["unit", *self.tasks]]
         for i, unit in enumerate(self.units):
@@ -176,6 +182,9 @@ class Architecture:
                 values = [self._cost(kind, t) for t in (*self.tasks, None)]
                 rows.append([kind if kind == "parameters" else "FLOPs", *map(_count, values)])
             text += "\n\n" + _table(rows)
+        if limits := self.origin.get("limits"):
+            text += "\n\nNot every choice was open:\n"
+            text += "\n".join(f"  {unit}: {limit}" for unit, limit in limits.items())
         return text
 
     # JSON -------------------------------------------------------------------------------------

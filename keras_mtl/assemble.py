@@ -8,6 +8,8 @@ computes every node once, a decided model has its common prefix once.
 
 import dataclasses
 import itertools
+import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
@@ -33,7 +35,11 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Skip:
-    """Hand on the unit's skip value; `copy` names the parameters of its shortcut or projection."""
+    """Hand on the unit's skip value; `copy` names the parameters of its shortcut or projection.
+
+    With `normalisation`, the normalisation behind an operator still runs, by that copy of it;
+    without, it is skipped with the operator.
+    """
 
     copy: str = SHARED
     normalisation: str | None = None
@@ -43,15 +49,28 @@ class Skip:
 class Mix:
     """Mix the results of several options with the weights of an open gate.
 
+    Where options differ only in the copy of an operator that is linear in its weights, the copies
+    are mixed instead of the results: the same by arithmetic, and one operator is run, not several.
+
     Args:
         options: tuple of `Use` and `Skip`.
-        weights: tensor of shape `(len(options),)`, or `None` where only structure is asked for.
+        weights: tensor of shape `(len(options),)` or tuple of floats; `None` where only structure
+            is asked for.
         key: hashable. Two mixes with one key and equal inputs are one result.
+        normalisation: tuple of strings. The copies of the normalisation behind an operator, which
+            runs after the mixing, on its result; several are averaged. `()`: before, by option.
+        sampled: bool. Only the option with the largest weight is executed.
     """
 
     options: tuple
     weights: Any
     key: Any
+    normalisation: tuple = ()
+    sampled: bool = False
+
+    def weight(self, position):
+        """The weight of one option."""
+        return None if self.weights is None else self.weights[position]
 
 
 class Result(NamedTuple):
@@ -68,8 +87,10 @@ class Assembly:
         graph: `BackboneGraph`.
         units: tuple of `Unit`, from `find_units`.
         executor: object with `run(call, copy, tensor_of) -> list of tensors`,
-            `mix(unit, weights, tensors) -> tensor` and
-            `project(unit, copy, tensor) -> tensor`.
+            `blend(call, copies, weights, tensor_of) -> tensor`,
+            `mix(weights, tensors) -> tensor`, `switch(weights, groups, branches) -> tensors`,
+            `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`
+            and `activate(unit, tensor) -> tensor`.
     """
 
     def __init__(self, graph, units, executor):
@@ -83,20 +104,20 @@ class Assembly:
 
     def features(self, tasks, resolve, inputs):
         """Returns task -> `Result` of the backbone's output; see `assemble`."""
-        common = {Value(INPUT, i): self._result(x) for i, x in enumerate(inputs)}
+        if not isinstance(tasks, Mapping):
+            tasks, inputs = dict.fromkeys(tasks), {None: inputs}
+        common = {
+            name: {Value(INPUT, i): self._result(x) for i, x in enumerate(tensors)}
+            for name, tensors in inputs.items()
+        }
         found = {}
-        for task in tasks:
-            self.touched[task] = set()
-            values = dict(common)
+        for task, input_set in tasks.items():
+            self.touched[task] = {}
+            values = dict(common[input_set])
             for index in self.context:
                 self._call(task, self.graph.calls[index], Use(), values)
             for unit in self.units:
-                choice = resolve(task, unit) if unit.searchable else Use()
-                if isinstance(choice, Use):  # all its outputs can be read, not only the last call's
-                    for index in unit.calls:
-                        self._call(task, self.graph.calls[index], choice, values)
-                else:
-                    values[unit.output] = self._choose(task, unit, choice, values)
+                self._unit(task, unit, resolve(task, unit) if unit.searchable else Use(), values)
             found[task] = values[self.graph.output]
         return found
 
@@ -106,7 +127,7 @@ class Assembly:
     def _remember(self, task, key, make):
         if key not in self.memo:
             self.memo[key] = tuple(self._result(x) for x in make())
-        self.touched[task].add(key)
+        self.touched[task][key] = True
         return self.memo[key]
 
     def _call(self, task, call, use, values):
@@ -120,28 +141,149 @@ class Assembly:
         for i, result in enumerate(results):
             values[Value(call.index, i)] = result
 
-    def _choose(self, task, unit, choice, values):
+    def _unit(self, task, unit, choice, values):
+        """Writes what a unit hands on into `values`."""
+        if isinstance(choice, Use):  # all its outputs can be read, not only the last call's
+            for index in unit.calls:
+                self._call(task, self.graph.calls[index], choice, values)
+            return
+        sets = choice.normalisation
+        sets = sets if isinstance(sets, tuple) else (sets,) * (sets is not None)
+        tail = unit.tail if sets else ()
+        targets = (unit.core if tail else unit.output, *unit.extra)
+        results = self._choose(task, unit, choice, targets, values)
+        values.update(zip(targets, results, strict=True))
+        for index in tail:
+            self._normalise(task, unit, self.graph.calls[index], sets, values)
+
+    def _normalise(self, task, unit, call, sets, values):
+        """Runs a normalisation with one of its copies, or with the mean of several."""
+        results = []
+        for name in sets:
+            self._call(task, call, Use(SHARED, name), values)
+            results.append(values[Value(call.index, 0)])
+        if len(results) > 1:
+            mean = Mix((), (1.0 / len(results),) * len(results), "mean")
+            values[Value(call.index, 0)] = self._mixed(task, unit, mean, results)
+
+    def _choose(self, task, unit, choice, targets, values):
+        """The results of one choice at `targets`, a tuple."""
         if isinstance(choice, Mix):
-            results = [self._choose(task, unit, option, values) for option in choice.options]
-            keys = tuple(result.key for result in results)
-            if len(set(keys)) == 1:
-                return results[0]
-            key = ("mix", unit.name, choice.key, keys)
-            tensors = [result.tensor for result in results]
-            return self._remember(
-                task, key, lambda: [self.executor.mix(unit, choice.weights, tensors)]
-            )[0]
-        if isinstance(choice, Skip) and unit.skip is None:
-            source = values[unit.inputs[0]]
-            key = ("project", unit.name, choice.copy, source.key)
-            return self._remember(
-                task, key, lambda: [self.executor.project(unit, choice.copy, source.tensor)]
-            )[0]
-        target = unit.skip if isinstance(choice, Skip) else unit.output
+            groups, blends = self._groups(unit, choice.options, targets)
+            mix = self._sample if choice.sampled else self._mix
+            results = mix(task, unit, choice, groups, targets, values)
+            return self._activated(task, unit, results) if blends else results
+        if isinstance(choice, Skip):
+            return self._activated(task, unit, (self._skipped(task, unit, choice, values),))
+        return self._used(task, unit, choice, targets, values)
+
+    def _used(self, task, unit, use, targets, values):
         inner = dict(values)
-        for index in needed_calls(self.graph, unit, target):
-            self._call(task, self.graph.calls[index], choice, inner)
-        return inner[target]
+        for index in needed_calls(self.graph, unit, targets):
+            self._call(task, self.graph.calls[index], use, inner)
+        return tuple(inner[target] for target in targets)
+
+    def _skipped(self, task, unit, skip, values):
+        if unit.skip is None:
+            return self._project(task, unit, skip, values[unit.source])
+        return self._used(task, unit, skip, (unit.skip,), values)[0]
+
+    def _activated(self, task, unit, results):
+        """Runs the activation that an operator has in it on what was chosen instead."""
+        if not unit.activated:
+            return results
+        (result,) = results
+        key = ("activate", unit.name, result.key)
+        return self._remember(task, key, lambda: [self.executor.activate(unit, result.tensor)])
+
+    def _project(self, task, unit, skip, source):
+        key = ("project", unit.name, skip.copy, source.key)
+        (projected,) = self._remember(
+            task, key, lambda: [self.executor.project(unit, skip.copy, source.tensor)]
+        )
+        copy = skip.normalisation or skip.copy
+        key = ("normalise", unit.name, copy, projected.key)
+        return self._remember(
+            task, key, lambda: [self.executor.normalise(unit, copy, projected.tensor)]
+        )[0]
+
+    def _mix(self, task, unit, mix, groups, targets, values):
+        found, weights = [], []
+        for positions, blends in groups:
+            if blends:
+                found.append((self._blend(task, unit, mix, positions, values),))
+                weights.append(None)
+            else:
+                (position,) = positions
+                option = mix.options[position]
+                found.append(self._plain(task, unit, option, targets, values, groups))
+                weights.append(mix.weight(position))
+        whole = not any(blends for _, blends in groups)
+        mixed = dataclasses.replace(mix, weights=mix.weights if whole else tuple(weights))
+        return tuple(self._mixed(task, unit, mixed, list(one)) for one in zip(*found, strict=True))
+
+    def _plain(self, task, unit, option, targets, values, groups):
+        """One option; without the activation where that runs behind the mixing."""
+        if any(blends for _, blends in groups):
+            return (self._skipped(task, unit, option, values),)
+        return self._choose(task, unit, option, targets, values)
+
+    def _mixed(self, task, unit, mix, results):
+        keys = tuple(result.key for result in results)
+        if len(set(keys)) == 1:
+            return results[0]
+        key = ("mix", unit.name, mix.key, keys)
+        tensors = [result.tensor for result in results]
+        return self._remember(task, key, lambda: [self.executor.mix(mix.weights, tensors)])[0]
+
+    def _groups(self, unit, options, targets):
+        """Pairs of options' positions and whether their copies are mixed; whether any are."""
+        if not unit.linear or targets != (unit.core,):
+            return [((i,), False) for i in range(len(options))], False
+        uses = tuple(i for i, option in enumerate(options) if isinstance(option, Use))
+        others = [((i,), False) for i in range(len(options)) if i not in uses]
+        return [(uses, True), *others], True
+
+    def _blend(self, task, unit, mix, positions, values):
+        """The operator run once with its copies mixed; weighted, and without its activation."""
+        call = self.graph.calls[unit.core.node]
+        copies = tuple(mix.options[position].copy for position in positions)
+        weights = tuple(mix.weight(position) for position in positions)
+        key = ("blend", call.index, copies, mix.key, tuple(values[v].key for v in call.inputs))
+        return self._remember(
+            task,
+            key,
+            lambda: [
+                self.executor.blend(call, copies, weights, lambda value: values[value].tensor)
+            ],
+        )[0]
+
+    def _sample(self, task, unit, mix, groups, targets, values):
+        """Only the branch that holds the largest weight is executed; its result is weighted."""
+
+        def branch(positions, blends):
+            def run():
+                memo, self.memo = self.memo, dict(self.memo)
+                try:  # what is computed in a branch is known in it alone
+                    if blends:
+                        blended = self._blend(task, unit, mix, positions, values).tensor
+                        return [self.executor.mix((None,), [blended])]  # of the others' type
+                    option, weight = mix.options[positions[0]], mix.weight(positions[0])
+                    found = self._plain(task, unit, option, targets, values, groups)
+                    return [self.executor.mix((weight,), [result.tensor]) for result in found]
+                finally:
+                    self.memo = memo
+
+            return run
+
+        inside = set(unit.calls)
+        read = [v for i in unit.calls for v in self.graph.calls[i].inputs if v.node not in inside]
+        key = ("sample", unit.name, mix.key, tuple(values[v].key for v in read))
+        branches = [branch(*group) for group in groups]
+        positions = [group[0] for group in groups]
+        return self._remember(
+            task, key, lambda: self.executor.switch(mix.weights, positions, branches)
+        )
 
 
 def assemble(graph, units, tasks, resolve, executor, inputs):
@@ -150,12 +292,14 @@ def assemble(graph, units, tasks, resolve, executor, inputs):
     Args:
         graph: `BackboneGraph`.
         units: tuple of `Unit`, from `find_units(graph, granularity)`.
-        tasks: iterable of task names.
+        tasks: iterable of task names; or a mapping from task name to the name of its inputs,
+            where tasks have their own data.
         resolve: function of `(task, unit)` that returns a `Use`, `Skip` or `Mix`; asked for
             searchable units only, since the others belong to every path.
         executor: how a call is carried out, see `Assembly`: with Keras layers on symbolic or real
             tensors, or only counted.
-        inputs: list of tensors in the order of `graph.inputs`.
+        inputs: list of tensors in the order of `graph.inputs`; or a mapping from the names of
+            inputs to such lists.
 
     Returns:
         A dict from task to the tensor of its features.
@@ -173,9 +317,9 @@ def copy_of(call, use):
     return use.copy
 
 
-def needed_calls(graph, unit, value):
-    """The calls of a unit on which `value` depends, in order."""
-    inside, needed, stack = set(unit.calls), set(), [value.node]
+def needed_calls(graph, unit, targets):
+    """The calls of a unit on which one of the `targets` depends, in order."""
+    inside, needed, stack = set(unit.calls), set(), [value.node for value in targets]
     while stack:
         index = stack.pop()
         if index in inside and index not in needed:
@@ -192,82 +336,122 @@ def resolve_architecture(architecture):
         choice = architecture.choices[task][position[unit.name]]
         normalisation = task if architecture.normalisation == "task" else None
         if choice == SKIP:
-            return Skip(normalisation=normalisation)
+            return Skip(task if architecture.projections == "task" else SHARED, normalisation)
         return Use({OWN: task}.get(choice, choice), normalisation)
 
     return resolve
 
 
 def projection_cost(graph, unit):
-    """Parameters and FLOPs of the 1x1 projection with normalisation that may replace a unit."""
-    source, target = graph.spec(unit.inputs[0]).shape, graph.spec(unit.output).shape
-    count, positions = source[-1] * target[-1], 1
-    for size in target[1:-1]:
-        positions *= size
-    return count + 4 * target[-1], 2 * count * positions
+    """Parameters and FLOPs of the 1x1 projection that may replace a unit."""
+    source, target = graph.spec(unit.source).shape, graph.spec(unit.output).shape
+    size = source[-1] * target[-1]
+    return size, 2 * size * math.prod(target[1:-1])
 
 
 class Counter:
     """An executor that computes nothing: it notes which copies are used and what they cost."""
 
-    def __init__(self, graph):
-        self.graph = graph
-
     def run(self, call, copy, tensor_of):
         return [None] * len(call.outputs)
 
-    def mix(self, unit, weights, tensors):
+    def blend(self, call, copies, weights, tensor_of):
         return None
+
+    def mix(self, weights, tensors):
+        return None
+
+    def switch(self, weights, groups, branches):
+        found = [branch() for branch in branches]
+        return found[0]
 
     def project(self, unit, copy, tensor):
         return None
 
+    def normalise(self, unit, copy, tensor):
+        return None
+
+    def activate(self, unit, tensor):
+        return None
+
+
+class Needs(NamedTuple):
+    """What a set of paths needs.
+
+    Args:
+        copies: list of `(call key, copy)`, in order of first use.
+        projections: list of `(unit name, copy)`: the 1x1 projections.
+        normalisations: list of `(unit name, copy)`: the normalisations behind projections.
+        activations: list of unit names: the activations that run without their operator.
+        costs: `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the
+            heads, or `None` where the backbone leaves sizes open.
+    """
+
+    copies: list
+    projections: list
+    normalisations: list
+    activations: list
+    costs: dict | None
+
 
 def count(graph, units, tasks, resolve):
-    """What a set of paths needs, without making a model.
+    """What a set of paths needs, without making a model; `tasks` as in `assemble`.
 
     Returns:
-        `copies`, a list of `(call key, copy)` in order of first use; `projections`, a list of
-        `(unit name, copy)`; and `costs`, a dict
-        `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the heads, or
-        `None` where the backbone leaves sizes open.
+        A `Needs`.
     """
-    assembly = Assembly(graph, units, Counter(graph))
-    assembly.features(tasks, resolve, [None] * len(graph.inputs))
+    assembly = Assembly(graph, units, Counter())
+    tasks = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks)
+    nothing = [None] * len(graph.inputs)
+    assembly.features(tasks, resolve, dict.fromkeys(tasks.values(), nothing))
+    touched = assembly.touched
+    together = {key: True for keys in touched.values() for key in keys}
+    copies = dict.fromkeys(copy for key in together for copy in _copies_of(graph, key))
+    found = (
+        list(copies),
+        list(dict.fromkeys(key[1:3] for key in together if key[0] == "project")),
+        list(dict.fromkeys(key[1:3] for key in together if key[0] == "normalise")),
+        list(dict.fromkeys(key[1] for key in together if key[0] == "activate")),
+    )
+    if not sizes_known(graph):
+        return Needs(*found, None)
     by_name = {unit.name: unit for unit in units}
-    copies, projections = {}, {}
-    for key in assembly.memo:
-        if key[0] == "project":
-            projections[key[1:3]] = by_name[key[1]]
-        elif key[0] != "mix" and key[1] is not None:
-            copies[graph.calls[key[0]].key, key[1]] = graph.calls[key[0]]
-
-    def cost(keys):
-        size, work, seen = 0, 0, set()
-        for key in keys:
-            if key[0] == "project":
-                extra_size, extra_work = projection_cost(graph, by_name[key[1]])
-                work += extra_work
-                size += 0 if key[:3] in seen else extra_size
-                seen.add(key[:3])
-            elif key[0] != "mix":
-                call = graph.calls[key[0]]
-                work += call_flops(graph, call)
-                if key[1] is not None and (call.key, key[1]) not in seen:
-                    seen.add((call.key, key[1]))
-                    size += parameters(call.operation)
-        return {"parameters": size, "flops": work}
-
-    specs = [x for call in graph.calls for x in call.outputs]
-    if any(None in spec.shape[1:] for spec in specs):
-        return list(copies), list(projections), None
-    alone = {task: cost(assembly.touched[task]) for task in tasks}
-    together = cost(set().union(*assembly.touched.values()))
+    alone = {task: _cost(graph, by_name, touched[task]) for task in touched}
+    whole = _cost(graph, by_name, together)
     costs = {
-        kind: {"tasks": {t: alone[t][kind] for t in tasks}, "together": together[kind]}
+        kind: {"tasks": {t: alone[t][kind] for t in alone}, "together": whole[kind]}
         for kind in ("parameters", "flops")
     }
-    return list(copies), list(projections), costs
+    return Needs(*found, costs)
+
+
+_WEIGHTLESS = ("mix", "sample", "activate")
+
+
+def _copies_of(graph, key):
+    """The `(call key, copy)` behind one remembered result."""
+    if key[0] == "blend":
+        return [(graph.calls[key[1]].key, copy) for copy in key[2]]
+    if key[0] in _WEIGHTLESS or key[0] in ("project", "normalise") or key[1] is None:
+        return []
+    return [(graph.calls[key[0]].key, key[1])]
+
+
+def _cost(graph, by_name, keys):
+    """Parameters and FLOPs behind a set of remembered results; parameters once for each copy."""
+    sizes, work = {}, 0
+    calls = {call.key: call for call in graph.calls}
+    for key in keys:
+        if key[0] == "project":
+            sizes[key[:3]], extra = projection_cost(graph, by_name[key[1]])
+            work += extra
+        elif key[0] == "normalise":
+            sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
+        elif key[0] not in _WEIGHTLESS:
+            work += call_flops(graph, graph.calls[key[1] if key[0] == "blend" else key[0]])
+            for copy in _copies_of(graph, key):
+                sizes[copy] = parameters(calls[copy[0]].operation)
+    return {"parameters": sum(sizes.values()), "flops": work}
 
 
 def call_flops(graph, call):
@@ -280,8 +464,13 @@ def unit_costs(graph, unit: Unit):
     """Parameters and FLOPs of running a unit, beyond those of skipping it."""
     calls = set(unit.calls)
     if unit.skip is not None:
-        calls -= set(needed_calls(graph, unit, unit.skip))
+        calls -= set(needed_calls(graph, unit, [unit.skip]))
     size = {graph.calls[i].key: parameters(graph.calls[i].operation) for i in calls}
-    if any(None in x.shape[1:] for i in unit.calls for x in graph.calls[i].outputs):
-        return sum(size.values()), 0
-    return sum(size.values()), sum(call_flops(graph, graph.calls[i]) for i in calls)
+    work = sum(call_flops(graph, graph.calls[i]) for i in calls) if sizes_known(graph) else 0
+    return sum(size.values()), work
+
+
+def sizes_known(graph):
+    """Whether every size but the batch is known, so that FLOPs can be counted."""
+    specs = [*graph.inputs, *(x for call in graph.calls for x in call.outputs)]
+    return not any(None in spec.shape[1:] for spec in specs)

@@ -96,6 +96,7 @@ def _fixed(graph, tasks, strategy, seed):
         fingerprint=graph.fingerprint,
         granularity=strategy.granularity,
         normalisation=strategy.normalisation,
+        projections=strategy.projections,
         origin={"strategy": strategy.name, "settings": strategy.get_config(), "seed": seed},
     )
 

@@ -11,6 +11,8 @@ def export_saved_model(model, filepath, *, verbose=True):
 
     Every endpoint takes the inputs by name and returns a dict. Tensors keep the names of the
     backbone's inputs and of the tasks; an endpoint holds no operation that its tasks do not need.
+    Where tasks have their own inputs, these are named by the set, or `<set>_<name>` if it has
+    several; a task's endpoint takes its own only.
     The file loads with `tf.saved_model.load`, in a process without Keras or this library.
 
     Args:
@@ -20,18 +22,19 @@ def export_saved_model(model, filepath, *, verbose=True):
     """
     archive = keras.export.ExportArchive()
     archive.track(model.network)
-    signature = [
-        tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, name=spec.name)
-        for spec in model.input_specs
-    ]
-
+    signature = _signature(model.network)
     archive.add_endpoint("serve", _endpoint(model.network), signature)
     for task in model.task_names:
-        archive.add_endpoint(task, _endpoint(model.task_network(task), task), signature)
+        network = model.task_network(task)
+        archive.add_endpoint(task, _endpoint(network, task), _signature(network))
     archive.write_out(str(filepath), verbose=False)
     if verbose:
         inputs = ", ".join(f"{s.name} {tuple(s.shape)}" for s in signature)
         say(f"Saved {filepath} with endpoints serve, {', '.join(model.task_names)} of ({inputs}).")
+
+
+def _signature(network):
+    return [tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=x.name) for x in network.inputs]
 
 
 def _endpoint(network, task=None):

@@ -78,6 +78,9 @@ class Task:
         weight: float. Factor of the task's loss in the total; `model.set_task_weight` changes it
             while `fit` runs.
         ignore: number or `None`. A label value that means "missing", such as 255.
+        inputs: string or `None`. Where tasks have data of their own: the name of the input set that
+            this task reads, as in `keras_mtl.data.join_tasks`; tasks may share a set. `None`: all
+            tasks read the same input.
 
     Raises:
         TypeError, ValueError: when a part is of the wrong kind, or the name cannot be used.
@@ -91,7 +94,7 @@ class Task:
     [[1.0], [0.0]]
     """
 
-    def __init__(self, name, head, loss, metrics=(), *, weight=1.0, ignore=None):
+    def __init__(self, name, head, loss, metrics=(), *, weight=1.0, ignore=None, inputs=None):
         self.name = _check_name(name)
         if not isinstance(head, keras.layers.Layer):
             raise TypeError(
@@ -116,6 +119,7 @@ class Task:
             )
         self.weight = float(weight)
         self.ignore = ignore
+        self.inputs = _check_inputs(inputs, name)
 
     def __repr__(self):
         return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
@@ -187,6 +191,7 @@ class Task:
             "metrics": [serialize(metric) for metric in self.metrics],
             "weight": self.weight,
             "ignore": self.ignore,
+            "inputs": self.inputs,
         }
 
     @classmethod
@@ -210,7 +215,18 @@ def check_tasks(tasks):
         raise ValueError(
             f"`tasks` must be one or more tasks with different names. Received: names={names}."
         )
+    inputs = {task.name: task.inputs for task in tasks}
+    if None in inputs.values() and any(inputs.values()):
+        raise ValueError(
+            f"`inputs` must be given for all tasks or for none. Received: inputs={inputs}. "
+            "Pass one name to all tasks that read the same data."
+        )
     return tasks
+
+
+def input_sets(tasks):
+    """Task name -> the name of its own inputs, or `None` where all tasks read the same."""
+    return {task.name: task.inputs for task in tasks}
 
 
 def _check_name(name):
@@ -226,6 +242,17 @@ def _check_name(name):
             "Choose another name."
         )
     return name
+
+
+def _check_inputs(inputs, name):
+    if inputs is None:
+        return None
+    if not isinstance(inputs, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", inputs):
+        raise ValueError(
+            f"`inputs` of task {name!r} must begin with a letter and have only letters, digits and "
+            f"'_', since it names a set of inputs, or be None. Received: inputs={inputs!r}."
+        )
+    return inputs
 
 
 def _as_loss(loss, name):

@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_mtl
 from keras_mtl.architecture import SKIP
+from keras_mtl.strategies.auto_mtl import OPTIONS as AUTO_MTL_OPTIONS
 
 SURE = 20.0  # a logit whose decision is certain in float32
 
@@ -98,15 +99,22 @@ def jsonable(value):
 
 
 def set_policy(model, architecture):
-    """Makes an architecture the certain decision of a search model with select-or-skip gates."""
-    rows = [architecture.units.index(unit.name) for unit in model.search.units]
-    select = np.array(
-        [[architecture.choices[task][row] != SKIP for task in model.task_names] for row in rows]
-    )
+    """Makes an architecture the certain decision of a search model.
+
+    Its gates select or skip (one logit or two), or choose among `OPTIONS` (a logit for each).
+    """
     (logits,) = model.policy_variables()
-    value = np.where(select[..., None], SURE, -SURE).astype("float32")
-    if logits.shape[-1] == 2:  # two logits per gate: the second is that of skipping
-        value = np.concatenate([value, -value], axis=-1)
+    value = np.full(logits.shape, -SURE, "float32")
+    for name, row in model.search.rows.items():
+        unit = architecture.units.index(name)
+        for column, task in enumerate(model.task_names):
+            choice = architecture.choices[task][unit]
+            if logits.shape[-1] == len(AUTO_MTL_OPTIONS):
+                value[row, column, AUTO_MTL_OPTIONS.index(choice)] = SURE
+            elif choice != SKIP:
+                value[row, column, 0] = SURE
+            elif logits.shape[-1] == 2:  # the second logit is that of skipping
+                value[row, column, 1] = SURE
     logits.assign(value)
 
 

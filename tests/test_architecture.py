@@ -29,6 +29,7 @@ def full():
     return plan(
         granularity="operator",
         normalisation="task",
+        projections="task",
         masks={"stem": {"a": [1, 0], "b": [0, 1]}},
         fusions=(("stem", "a", "b"), ["block1", "b", "a"]),
         origin={"strategy": "adashare", "seed": 0, "settings": {"temperature": (5.0, 0.1)}},
@@ -103,6 +104,7 @@ def test_equality_ignores_origin_and_costs():
         {"fingerprint": "fedcba9876543210"},
         {"granularity": "stage"},
         {"normalisation": "task"},
+        {"projections": "task"},
         {"masks": {"stem": {"a": (1,)}}},
         {"fusions": (("stem", "a", "b"),)},
     ],
@@ -189,6 +191,17 @@ def test_summary():
     )
 
 
+def test_summary_says_which_choices_were_not_open():
+    limits = {"stem": "never skipped (changes the rank)", "block2": "one choice for its 2 calls"}
+    assert plan(origin={"limits": limits}).summary() == plan().summary() + "\n\n" + "\n".join(
+        [
+            "Not every choice was open:",
+            "  stem: never skipped (changes the rank)",
+            "  block2: one choice for its 2 calls",
+        ]
+    )
+
+
 def test_costs_by_task_and_together():
     assert full().parameters() == 2_005
     assert full().parameters("a") == 10
@@ -245,6 +258,19 @@ def test_an_unknown_normalisation():
         "`normalisation` must be one of ('shared', 'task'). Received: normalisation='mine'.",
         lambda: plan(normalisation="mine"),
     )
+
+
+def test_unknown_projections():
+    refused(
+        "`projections` must be one of ('shared', 'task'). Received: projections='mine'.",
+        lambda: plan(projections="mine"),
+    )
+
+
+def test_a_plan_from_before_there_were_projections_of_tasks():
+    data = json.loads(plan().to_json())
+    del data["projections"]
+    assert Architecture.from_json(json.dumps(data)) == plan()
 
 
 @pytest.mark.parametrize("length", [0, 1, 40, 200])

@@ -32,8 +32,7 @@ TASKS = ("a", "b", "c")
 class Recorder(Counter):
     """Carries nothing out and notes every call; tensors are texts that say how they were made."""
 
-    def __init__(self, graph):
-        super().__init__(graph)
+    def __init__(self):
         self.runs = []
 
     def run(self, call, copy, tensor_of):
@@ -41,20 +40,36 @@ class Recorder(Counter):
         inside = ",".join(tensor_of(value) for value in call.inputs)
         return [f"{call.key}{'' if copy in (None, 'shared') else '@' + copy}({inside})"]
 
-    def mix(self, unit, weights, tensors):
-        self.runs.append((unit.name, "mix"))
+    def blend(self, call, copies, weights, tensor_of):
+        (result,) = self.run(call, f"{'+'.join(copies)}", tensor_of)
+        return result
+
+    def mix(self, weights, tensors):
+        self.runs.append((tensors[0].split("(")[0], "mix"))
         return f"mix[{'|'.join(tensors)}]"
+
+    def switch(self, weights, groups, branches):
+        found = [branch() for branch in branches]
+        return [f"one of[{'|'.join(same)}]" for same in zip(*found, strict=True)]
+
+    def activate(self, unit, tensor):
+        self.runs.append((unit.name, "activate"))
+        return f"activate({tensor})"
 
     def project(self, unit, copy, tensor):
         self.runs.append((unit.name, "project"))
         return f"project@{copy}({tensor})"
 
+    def normalise(self, unit, copy, tensor):
+        self.runs.append((unit.name, "normalise"))
+        return f"normalise@{copy}({tensor})"
 
-def run(backbone, resolve, tasks=TASKS):
+
+def run(backbone, resolve, tasks=TASKS, granularity="block"):
     graph = read(backbone)
-    recorder = Recorder(graph)
+    recorder = Recorder()
     inputs = [spec.name for spec in graph.inputs]
-    features = assemble(graph, find_units(graph), tasks, resolve, recorder, inputs)
+    features = assemble(graph, find_units(graph, granularity), tasks, resolve, recorder, inputs)
     return features, collections.Counter(recorder.runs)
 
 
@@ -185,20 +200,20 @@ def test_a_skip_between_shapes_is_a_projection():
     backbone = toys.chain()
     choices = {"a": "shared shared skip", "b": "shared shared skip"}
     features, runs = run(backbone, resolved(backbone, choices), ("a", "b"))
-    assert runs["conv3", "project"] == 1
+    assert runs["conv3", "project"] == runs["conv3", "normalise"] == 1
     assert features["a"] == features["b"]
-    assert features["a"].startswith("project@shared(conv2_relu(")
+    assert features["a"].startswith("normalise@shared(project@shared(conv2_relu(")
 
 
 def test_needed_calls():
     graph = read(toys.residual(downsample=(3,)))
     keys = [call.key for call in graph.calls]
     unit = {unit.name: unit for unit in find_units(graph)}["block3"]
-    assert [keys[i] for i in needed_calls(graph, unit, unit.skip)] == ["block3_shortcut"]
-    assert [keys[i] for i in needed_calls(graph, unit, unit.output)] == [
+    assert [keys[i] for i in needed_calls(graph, unit, [unit.skip])] == ["block3_shortcut"]
+    assert [keys[i] for i in needed_calls(graph, unit, [unit.output])] == [
         keys[i] for i in unit.calls
     ]
-    assert needed_calls(graph, unit, unit.inputs[0]) == []
+    assert needed_calls(graph, unit, [unit.inputs[0]]) == []
 
 
 # Mixing -------------------------------------------------------------------------------------------
@@ -217,8 +232,8 @@ def test_open_units_are_mixed_per_task_behind_a_common_prefix():
     features, runs = run(toys.mlp(), mix_last({"block2", "block3"}))
     assert runs["stem", "shared"] == runs["block1", "shared"] == 1
     assert runs["block2", "shared"] == 1  # one result, mixed by three decisions
-    assert runs["block2", "mix"] == 3
-    assert runs["block3", "shared"] == runs["block3", "mix"] == 3
+    assert runs["block2_add", "mix"] == 3
+    assert runs["block3", "shared"] == runs["block3_add", "mix"] == 3
     assert all(text.startswith("mix[block3_add(mix[") for text in features.values())
 
 
@@ -233,6 +248,165 @@ def test_a_mix_of_equal_results_is_no_mix():
 
     _, runs = run(toys.mlp(), resolve)
     assert not any(copy == "mix" for _, copy in runs)
+
+
+# Operators: normalisation behind the mixing, blended copies, sampled branches ---------------------
+
+
+def open_operators(options=None, **settings):
+    def resolve(task, unit):
+        if unit.core.node not in (0, 3) or not unit.searchable:
+            return Use()
+        given = options or (Use("shared", task), Use(task, task), Skip(task, task))
+        return Mix(given, None, key=task, **settings)
+
+    return resolve
+
+
+def two_operators(a=None):
+    """An operator `a` that keeps the shape, normalisation, ReLU; then a dense one that narrows."""
+    x = inputs = keras.Input((5, 4), name="x")
+    x = (a or layers.Dense(4, name="a"))(x)
+    x = layers.BatchNormalization(name="a_bn")(x)
+    x = layers.ReLU(name="relu")(x)
+    return keras.Model(inputs, layers.Dense(3, name="b")(x))
+
+
+def test_copies_of_a_linear_operator_are_blended():
+    """One run instead of two, per task; the normalisation runs once, behind the mixture."""
+    resolve = open_operators(normalisation=("t",))
+    features, runs = run(two_operators(), resolve, ("t",), "operator")
+    first = "relu(a_bn@t(mix[a@shared+t(x)|x]))"
+    assert features["t"] == f"mix[b@shared+t({first})|normalise@t(project@t({first}))]"
+    assert set(runs.values()) == {1}
+
+
+def not_linear():
+    return two_operators(layers.SimpleRNN(4, return_sequences=True, name="a"))
+
+
+def test_operators_that_are_not_linear_are_run_for_every_option():
+    resolve = open_operators(normalisation=("t",))
+    features, runs = run(not_linear(), resolve, ("t",), "operator")
+    assert "mix[a(x)|a@t(x)|x]" in features["t"]
+    assert runs["a_bn", "t"] == 1
+
+
+def test_an_activation_inside_runs_once_behind_the_mixture():
+    backbone = two_operators(layers.Dense(4, "tanh", name="a"))
+    for sampled, mixed in (
+        (False, "mix[a@shared+t(x)|x]"),
+        (True, "one of[mix[a@shared+t(x)]|mix[x]]"),
+    ):
+        resolve = open_operators(normalisation=("t",), sampled=sampled)
+        features, runs = run(backbone, resolve, ("t",), "operator")
+        assert f"a_bn@t(activate({mixed}))" in features["t"]
+        assert runs["a", "activate"] == 1
+
+
+def test_an_activation_inside_runs_on_what_is_skipped():
+    backbone = two_operators(layers.Dense(4, "tanh", name="a"))
+
+    def resolve(task, unit):
+        return Skip("t", "t") if unit.name == "a" else Use()
+
+    features, _ = run(backbone, resolve, ("t",), "operator")
+    assert features["t"] == "b(relu(a_bn@t(activate(x))))"
+    # Where the normalisation belongs to the copy, every option has the activation before it.
+    resolve = open_operators((Use(), Use("t"), Skip("t")))
+    features, _ = run(backbone, resolve, ("t",), "operator")
+    assert "relu(mix[a_bn(a(x))|a_bn@t(a@t(x))|activate(x)])" in features["t"]
+
+
+def test_several_normalisations_behind_a_mixture_are_averaged():
+    resolve = open_operators(normalisation=("shared", "t"))
+    features, _ = run(two_operators(), resolve, ("t",), "operator")
+    mixed = "mix[a@shared+t(x)|x]"
+    assert f"relu(mix[a_bn({mixed})|a_bn@t({mixed})])" in features["t"]
+
+
+def test_normalisation_before_the_mixing_belongs_to_the_copy():
+    options = (Use(), Use("t"), Skip("t"))
+    features, _ = run(two_operators(), open_operators(options), ("t",), "operator")
+    assert "relu(mix[a_bn(a(x))|a_bn@t(a@t(x))|x])" in features["t"]
+
+
+def test_a_shared_copy_of_an_open_operator_is_run_once_for_all_tasks():
+    _, runs = run(not_linear(), open_operators(), ("s", "t"), "operator")
+    assert [runs["a", copy] for copy in ("shared", "s", "t")] == [1, 1, 1]
+    assert runs["b", "shared+s"] == runs["b", "shared+t"] == 1  # on the features of two paths
+
+
+def test_a_sampled_mix_has_a_branch_for_each_option():
+    """What two branches have in common is computed in both: a branch does not see the other."""
+    resolve = open_operators(normalisation=("t",), sampled=True)
+    features, runs = run(not_linear(), resolve, ("t",), "operator")
+    first = "relu(a_bn@t(one of[mix[a(x)]|mix[a@t(x)]|mix[x]]))"
+    second = f"one of[mix[b@shared+t({first})]|mix[normalise@t(project@t({first}))]]"
+    assert features["t"] == second
+    assert runs["a", "shared"] == runs["a", "t"] == 1
+
+
+def test_every_output_of_an_operator_is_mixed():
+    x = inputs = keras.Input((5, 4), name="x")
+    x, h, c = layers.LSTM(4, return_sequences=True, return_state=True, name="a")(x)
+    backbone = keras.Model(inputs, layers.LSTM(4, name="b")(x, initial_state=[h, c]))
+    found = []
+
+    class Several(Recorder):
+        def run(self, call, copy, tensor_of):
+            (text,) = super().run(call, copy, tensor_of)
+            return [f"{text}.{i}" for i in range(len(call.outputs))]
+
+        def mix(self, weights, tensors):
+            found.append(tensors)
+            return super().mix(weights, tensors)
+
+    graph = read(backbone)
+    units = find_units(graph, "operator")
+    resolve = open_operators((Use(), Use("t")))
+    for sampled in (False, True):
+        found.clear()
+        resolve = open_operators((Use(), Use("t")), sampled=sampled)
+        features = assemble(graph, units, ("t",), resolve, Several(), ["x"])
+        separate = [[f"a(x).{i}"] for i in range(3)] + [[f"a@t(x).{i}"] for i in range(3)]
+        together = [[f"a(x).{i}", f"a@t(x).{i}"] for i in range(3)]
+        assert found == (separate if sampled else together)
+        text = "one of[mix[a(x).{0}]|mix[a@t(x).{0}]]" if sampled else "mix[a(x).{0}|a@t(x).{0}]"
+        assert features["t"] == f"b({','.join(text.format(i) for i in range(3))}).0"
+
+
+def test_what_open_operators_need():
+    """Both copies of a blended or sampled operator, the projections and their normalisation."""
+    graph = read(two_operators())
+    units = find_units(graph, "operator")
+    for sampled in (False, True):
+        resolve = open_operators(normalisation=("shared", "t"), sampled=sampled)
+        needs = count(graph, units, ("t",), resolve)
+        assert set(needs.copies) >= {("a", "shared"), ("a", "t"), ("b", "shared"), ("b", "t")}
+        assert {("a_bn", "shared"), ("a_bn", "t")} <= set(needs.copies)
+        assert needs.projections == needs.normalisations == [("b", "t")]
+        a, b, statistics = 4 * 4 + 4, 4 * 3 + 3, 4 * 4
+        together = 2 * (a + b + statistics) + 4 * 3 + 4 * 3
+        assert needs.costs["parameters"]["together"] == together
+
+
+def test_a_skipped_operator_keeps_its_normalisation_where_it_is_the_tasks():
+    backbone = two_operators()
+    graph = read(backbone)
+    units = find_units(graph, "operator")
+    names = [unit.name for unit in units if unit.searchable]
+    for normalisation, expected in (("task", "relu(a_bn@t(x))"), ("shared", "relu(x)")):
+        decided = Architecture(
+            ("t",),
+            names,
+            {"t": ("skip", "shared")},
+            granularity="operator",
+            normalisation=normalisation,
+        )
+        resolve = resolve_architecture(decided)
+        features, _ = run(backbone, resolve, ("t",), "operator")
+        assert features["t"] == f"b({expected})"
 
 
 def test_units_without_a_choice_are_not_asked_for():
@@ -266,8 +440,8 @@ def test_costs_alone_and_together():
         "b": "shared shared shared shared",
         "c": "shared skip shared shared",
     }
-    copies, projections, costs = costs_of(toys.mlp(), choices)
-    assert projections == []
+    copies, projections, normalisations, activations, costs = costs_of(toys.mlp(), choices)
+    assert projections == normalisations == activations == []
     assert copies == [
         ("stem", "shared"),
         ("block1", "shared"),
@@ -289,7 +463,7 @@ def test_costs_alone_and_together():
 def test_costs_of_the_fixed_strategies():
     for choice, copies in (("shared", 1), ("own", 3)):
         row = " ".join([choice] * 4)
-        _, _, costs = costs_of(toys.mlp(), dict.fromkeys(TASKS, row))
+        costs = costs_of(toys.mlp(), dict.fromkeys(TASKS, row)).costs
         assert costs["parameters"]["tasks"] == dict.fromkeys(TASKS, 4 * DENSE)
         assert costs["parameters"]["together"] == 4 * DENSE * copies
         assert costs["flops"]["tasks"] == dict.fromkeys(TASKS, 4 * WORK)
@@ -297,7 +471,7 @@ def test_costs_of_the_fixed_strategies():
 
 
 def test_costs_of_a_shared_layer_count_its_parameters_once():
-    _, _, costs = costs_of(toys.siamese(), {"a": "shared shared shared"})
+    costs = costs_of(toys.siamese(), {"a": "shared shared shared"}).costs
     dense, work = 4 * 4 + 4, 2 * 4 * 4
     assert costs["parameters"]["together"] == 2 * dense
     assert costs["flops"]["together"] == 3 * work
@@ -306,8 +480,8 @@ def test_costs_of_a_shared_layer_count_its_parameters_once():
 def test_costs_with_normalisation_per_task():
     backbone = toys.residual(blocks=1)
     choices = {"a": "shared shared", "b": "shared shared"}
-    _, _, shared = costs_of(backbone, choices)
-    _, _, per_task = costs_of(backbone, choices, normalisation="task")
+    shared = costs_of(backbone, choices).costs
+    per_task = costs_of(backbone, choices, normalisation="task").costs
     stem, block, statistics = 3 * 9 * 4 + 4, 4 * 9 * 4 + 4, 4 * 4
     assert shared["parameters"]["together"] == stem + block + 2 * statistics
     assert per_task["parameters"]["together"] == stem + block + 4 * statistics
@@ -321,14 +495,15 @@ def test_cost_of_a_projection():
     backbone = toys.chain()
     graph = read(backbone)
     unit = {unit.name: unit for unit in find_units(graph)}["conv3"]
-    expected = (4 * 6 + 4 * 6, 2 * 16 * 4 * 6)
+    expected, statistics = (4 * 6, 2 * 16 * 4 * 6), 4 * 6
     assert projection_cost(graph, unit) == expected
-    _, projections, skipped = costs_of(backbone, {"a": "shared shared skip", "b": "own own skip"})
-    assert projections == [("conv3", "shared")]
-    _, _, without = costs_of(backbone, {"a": "shared shared shared", "b": "own own shared"})
+    needs = costs_of(backbone, {"a": "shared shared skip", "b": "own own skip"})
+    assert needs.projections == needs.normalisations == [("conv3", "shared")]
+    skipped = needs.costs
+    without = costs_of(backbone, {"a": "shared shared shared", "b": "own own shared"}).costs
     convolution = 4 * 9 * 6 + 6 + 4 * 6
     difference = without["parameters"]["together"] - skipped["parameters"]["together"]
-    assert difference == convolution - expected[0]
+    assert difference == convolution - (expected[0] + statistics)
     # One projection on two inputs: its parameters count once, its work twice.
     work = without["flops"]["together"] - skipped["flops"]["together"]
     assert work == 2 * (2 * 16 * 9 * 4 * 6 - expected[1])
@@ -345,8 +520,8 @@ def test_unit_costs_are_those_beyond_skipping():
 
 def test_open_sizes_have_parameters_but_no_costs():
     backbone = toys.residual(shape=(None, None, 3))
-    copies, _, costs = costs_of(backbone, {"a": " ".join(["shared"] * 5)})
-    assert len(copies) == 10 and costs is None
+    needs = costs_of(backbone, {"a": " ".join(["shared"] * 5)})
+    assert len(needs.copies) == 10 and needs.costs is None
     unit = find_units(read(backbone))[1]
     assert unit_costs(read(backbone), unit) == (4 * 9 * 4 + 4 + 4 * 4, 0)
 

@@ -113,7 +113,7 @@ def served(models, tmp_path_factory):
     for name, model in models.items():
         model.export(str(folder / name), verbose=False)
         arrays = toys.inputs(model.network, examples=3)
-        arrays = arrays if isinstance(arrays, dict) else {model.input_specs[0].name: arrays}
+        arrays = arrays if isinstance(arrays, dict) else {model.input_specs[None][0].name: arrays}
         np.savez(folder / f"{name}.npz", **arrays)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     environment.pop("PYTHONPATH", None)
@@ -138,7 +138,9 @@ def test_it_loads_without_keras_and_without_this_library(served):
 def test_endpoints_and_names(served, models, name):
     model, found = models[name], served[name]
     assert set(found) == {"serving_default", "serve", *model.task_names}
-    expected = {spec.name: [[None, *spec.shape[1:]], str(spec.dtype)] for spec in model.input_specs}
+    expected = {
+        spec.name: [[None, *spec.shape[1:]], str(spec.dtype)] for spec in model.input_specs[None]
+    }
     for endpoint, part in found.items():
         assert part["inputs"] == expected, endpoint
         wanted = model.task_names if endpoint.startswith("serv") else [endpoint]

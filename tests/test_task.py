@@ -82,6 +82,47 @@ def test_one_task_needs_no_list():
     assert check_tasks(task) == (task,)
 
 
+# Own inputs -------------------------------------------------------------------------------------
+
+
+def test_inputs_name_a_set_and_are_kept():
+    assert a_task().inputs is None
+    task = a_task(inputs="camera_photo2")
+    assert task.inputs == "camera_photo2"
+    assert Task.from_config(task.get_config()).inputs == "camera_photo2"
+
+
+def test_configuration_of_an_older_version_has_no_inputs():
+    config = a_task().get_config()
+    assert config.pop("inputs") is None
+    assert Task.from_config(config).inputs is None
+
+
+@pytest.mark.parametrize("inputs", ["", "a/b", "a.b", "a-b", "3d", "a b", "_a", 7, ["a"]])
+def test_inputs_that_cannot_name_a_set_are_refused(inputs):
+    with pytest.raises(ValueError) as error:
+        a_task(inputs=inputs)
+    assert str(error.value) == (
+        "`inputs` of task 'depth' must begin with a letter and have only letters, digits and '_', "
+        f"since it names a set of inputs, or be None. Received: inputs={inputs!r}."
+    )
+
+
+def test_all_tasks_have_inputs_or_none_has():
+    def tasks(*inputs):
+        return [Task(f"t{i}", layers.Dense(1), "mse", inputs=x) for i, x in enumerate(inputs)]
+
+    for inputs in ((None, None), ("a", "b"), ("a", "a")):
+        assert tuple(task.inputs for task in check_tasks(tasks(*inputs))) == inputs
+    with pytest.raises(ValueError) as error:
+        check_tasks(tasks("a", None, "b"))
+    assert str(error.value) == (
+        "`inputs` must be given for all tasks or for none. "
+        "Received: inputs={'t0': 'a', 't1': None, 't2': 'b'}. "
+        "Pass one name to all tasks that read the same data."
+    )
+
+
 # Losses, metrics, weight, head ------------------------------------------------------------------
 
 

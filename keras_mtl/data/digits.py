@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_mtl.data.checks import check_positive
+
 _CANVAS = 16
 _SIZES = (9, 10, 11)
 _JITTER = 1
@@ -45,8 +47,7 @@ def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
     """
     counts = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={count!r}.")
+        check_positive(name, count)
 
     # Loading these two takes a second that users of other data need not wait.
     from scipy import ndimage

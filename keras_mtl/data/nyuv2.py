@@ -1,13 +1,11 @@
 """NYU Depth V2 in small pictures: segmentation, depth and surface normals."""
 
-import os
-from pathlib import Path
-
-import numpy as np
 import tensorflow as tf
 
+from keras_mtl.data.checks import check_positive
+from keras_mtl.data.tfds_folder import find_folder, open_folder
+
 _FOLDER = "nyuv2_small"
-_VERSION = "1.0.0"
 _VAL_SHARE = 0.15
 _SPLITS = ("train", "val", "train+val", "test")
 _SEGMENTATION = {13: "segmentation_13", 40: "segmentation"}
@@ -46,19 +44,9 @@ def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None,
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
     if classes not in _SEGMENTATION:
         raise ValueError(f"`classes` must be 13 or 40. Received: classes={classes!r}.")
-    for name, value in {"batch_size": batch_size, "limit": limit}.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer or None. Received: {name}={value!r}."
-            )
-    folder = _find_folder(data_dir)
-
-    # Optional for those who bring their own data, and slow to import.
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(str(folder))
+    check_positive("batch_size", batch_size, optional=True)
+    check_positive("limit", limit, optional=True)
+    builder, reading = open_folder(find_folder(_FOLDER, data_dir))
     num_official = builder.info.splits["train"].num_examples
     num_train = num_official - round(_VAL_SHARE * num_official)
     part = {
@@ -67,8 +55,6 @@ def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None,
         "train+val": "train",
         "test": "test",
     }[split]
-    # TFDS reads files in parallel and, unless told otherwise, decides on its own to cache.
-    reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(split=part, shuffle_files=False, read_config=reading)
     if limit is not None:
         dataset = dataset.take(limit)
@@ -82,25 +68,6 @@ def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None,
     if batch_size is not None:
         dataset = dataset.batch(batch_size)
     return dataset.prefetch(tf.data.AUTOTUNE)
-
-
-def _find_folder(data_dir):
-    if data_dir is None:
-        root = os.environ.get("KERAS_MTL_DATA")
-        if not root:
-            raise FileNotFoundError(
-                "`data_dir` must be given where the environment variable KERAS_MTL_DATA is not "
-                f"set. Received: data_dir=None. Pass the folder that contains `{_FOLDER}`."
-            )
-        data_dir = Path(root) / "tfds"
-    folder = Path(data_dir) / _FOLDER / _VERSION
-    if not (folder / "dataset_info.json").is_file():
-        raise FileNotFoundError(
-            f"`data_dir` must contain the TFDS folder `{_FOLDER}/{_VERSION}`. "
-            f"Received: data_dir={str(data_dir)!r}. Pass another `data_dir`, or set the "
-            f"environment variable KERAS_MTL_DATA to the folder that contains `tfds/{_FOLDER}`."
-        )
-    return folder
 
 
 def _convert(example, segmentation):

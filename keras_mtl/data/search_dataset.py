@@ -1,12 +1,12 @@
 """Pairs of batches, one for the weights and one for the policy."""
 
-import functools
-
-import numpy as np
 import tensorflow as tf
 
+from keras_mtl.data.epoch_dataset import EpochDataset, order_seeds
+from keras_mtl.data.rounds import in_rounds
 
-class SearchDataset:
+
+class SearchDataset(EpochDataset):
     """Gives a search model one batch for its weights and one for its policy at every step.
 
     Elements are `((x, y[, w]), (x, y[, w]))`: the weights batch, then the policy batch. Batch `i`
@@ -16,12 +16,18 @@ class SearchDataset:
     read in rounds that run on over the epochs: each round holds all its examples once, in an
     order of its own, so none is used more often than another.
 
+    With input sets, one for each of several tasks, both batches are joined as in
+    `keras_mtl.data.JoinedDataset`: an epoch has as many batches as the largest weights half
+    fills, all batches are full, and every half is read in rounds.
+
     Made by `keras_mtl.data.search_split`.
 
     Args:
-        weights: the half that trains the weights, `ArrayHalf` or `DatasetHalf`.
-        policy: the half that trains the policy, `ArrayHalf` or `DatasetHalf`.
-        batch_size: int. Examples in each of the two batches; the last one may be smaller.
+        weights: the half that trains the weights, `ArrayHalf` or `DatasetHalf`, or a dict of them
+            from the name of an input set.
+        policy: the half that trains the policy, of the same form.
+        batch_size: int. Examples in each of the two batches; without input sets the last one may
+            be smaller.
         shuffle: bool. Whether each round is shuffled, or read in source order.
         seed: int. Together with the round it fixes the order.
 
@@ -37,39 +43,12 @@ class SearchDataset:
     """
 
     def __init__(self, weights, policy, *, batch_size, shuffle, seed):
-        self._weights = weights
-        self._policy = policy
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.num_weights_examples = weights.size
-        self.num_policy_examples = policy.size
-        self._order_seeds = np.random.SeedSequence(seed).generate_state(2).astype("int64")
-
-    def epoch(self, epoch):
-        """The batches of one epoch, the first being 0, as a finite `tf.data.Dataset`."""
-        _check_epoch("epoch", epoch)
-        return _finished(self._epochs(epoch, epoch + 1), len(self))
-
-    def stream(self, first_epoch=0):
-        """The batches of `epoch(first_epoch)`, of the next one, and so on without end."""
-        _check_epoch("first_epoch", first_epoch)
-        return _finished(self._epochs(first_epoch, tf.int64.max), tf.data.INFINITE_CARDINALITY)
-
-    @functools.cached_property
-    def element_spec(self):
-        """The structure, shapes and types of an element, as `tf.data.Dataset` has it."""
-        return self._epochs(0, 1).element_spec
-
-    def cardinality(self):
-        """The number of batches in an epoch, an int."""
-        return len(self)
-
-    def __len__(self):
-        return -(-self.num_weights_examples // self.batch_size)
-
-    def __iter__(self):
-        return iter(self.epoch(0))
+        seeds = order_seeds(seed, 2) if shuffle else (None, None)
+        self._weights, self._policy = map(in_rounds, (weights, policy), seeds)
+        self.num_weights_examples = self._weights.size
+        self.num_policy_examples = self._policy.size
+        examples = self._weights.examples_per_epoch(batch_size)
+        super().__init__(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self):
         return (
@@ -79,34 +58,8 @@ class SearchDataset:
             f"shuffle={self.shuffle}, seed={self.seed}>"
         )
 
-    def _epochs(self, first, last):
-        return tf.data.Dataset.range(first, last).flat_map(
-            lambda epoch: tf.data.Dataset.zip(
-                self._half_epoch(self._weights, self._order_seeds[0], epoch),
-                self._half_epoch(self._policy, self._order_seeds[1], epoch),
-            )
+    def _batches(self, start):
+        return tf.data.Dataset.zip(
+            self._weights.batches(start, self._examples, self.batch_size),
+            self._policy.batches(start, self._examples, self.batch_size),
         )
-
-    def _half_epoch(self, half, order_seed, epoch):
-        def one_round(number):
-            return half.ordered(tf.stack([order_seed, number]) if self.shuffle else None)
-
-        start = epoch * self.num_weights_examples
-        rounds = tf.data.Dataset.range(start // half.size, tf.int64.max).flat_map(one_round)
-        examples = rounds.skip(start % half.size).take(self.num_weights_examples)
-        # Read ahead in each half, so that the two are read in parallel.
-        return half.batched(examples, self.batch_size).prefetch(2)
-
-
-def _finished(dataset, cardinality):
-    options = tf.data.Options()
-    options.deterministic = True
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _check_epoch(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"`{name}` must be an integer. Received: {name}={value!r}.")
-    if value < 0:
-        raise ValueError(f"`{name}` must not be negative. Received: {name}={value}.")

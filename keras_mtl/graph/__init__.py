@@ -1,7 +1,12 @@
-"""Reading a backbone: its calls (`read`), its units (`find_units`), what they cost (`flops`)."""
+"""Reading a backbone: its calls (`read`), its units (`find_units`), what they cost (`flops`).
 
+What a search may do with an operator is in one table, `operators.py`.
+"""
+
+import keras_mtl.graph.layer_costs  # noqa: F401  fills the table of costs
 from keras_mtl.graph.backbone_graph import INPUT, BackboneGraph, Call, Value, is_functional, read
 from keras_mtl.graph.costs import flops, parameters, register_flops
+from keras_mtl.graph.operators import Support, register_operator, skip_kind, support
 from keras_mtl.graph.units import (
     Unit,
     context_calls,
@@ -14,6 +19,7 @@ __all__ = [
     "INPUT",
     "BackboneGraph",
     "Call",
+    "Support",
     "Unit",
     "Value",
     "context_calls",
@@ -25,4 +31,7 @@ __all__ = [
     "parameters",
     "read",
     "register_flops",
+    "register_operator",
+    "skip_kind",
+    "support",
 ]

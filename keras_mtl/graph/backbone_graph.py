@@ -46,6 +46,13 @@ class Call:
         flat = keras.tree.flatten((self.args, self.kwargs))
         return tuple(x for x in flat if isinstance(x, Value))
 
+    @property
+    def first_input(self):
+        """The `Value` of the operation's first argument, by position or by name; or `None`."""
+        given = self.args or (self.kwargs.get("inputs", self.kwargs.get("query")),)
+        flat = [x for x in keras.tree.flatten(given) if isinstance(x, Value)]
+        return flat[0] if flat else None
+
     def replay(self, operation, tensor_of):
         """Calls `operation` as the original was called; `tensor_of(value)` gives its tensors."""
 
@@ -156,7 +163,29 @@ def read(backbone):
     inputs = [Value(INPUT, i) for i in range(len(backbone.inputs))]
     (output,) = reader.replay(backbone, inputs, prefix="")
     specs = tuple(keras.KerasTensor(x.shape, x.dtype, name=x.name) for x in backbone.inputs)
-    return BackboneGraph(backbone.name, specs, tuple(reader.calls), output, backbone)
+    calls, output = _needed(reader.calls, output)
+    return BackboneGraph(backbone.name, specs, calls, output, backbone)
+
+
+def _needed(calls, output):
+    """The calls that the output depends on: a nested model may have outputs that nobody reads."""
+    needed, stack = set(), [output.node]
+    while stack:
+        index = stack.pop()
+        if index != INPUT and index not in needed:
+            needed.add(index)
+            stack += [value.node for value in calls[index].inputs]
+    numbers = {old: new for new, old in enumerate(sorted(needed))}
+    numbers[INPUT] = INPUT
+
+    def renumbered(x):
+        return Value(numbers[x.node], x.output) if isinstance(x, Value) else x
+
+    kept = []
+    for old in sorted(needed):
+        args, kwargs = keras.tree.map_structure(renumbered, (calls[old].args, calls[old].kwargs))
+        kept.append(dataclasses.replace(calls[old], index=numbers[old], args=args, kwargs=kwargs))
+    return tuple(kept), renumbered(output)
 
 
 class _StandIn(keras.Operation):
@@ -195,10 +224,14 @@ class _Reader:
             self.values[id(tensor)] = value
             self.alive.append(tensor)
 
-    def replay(self, model, inputs, prefix):
+    def replay(self, model, inputs, prefix, shapes=None):
         """Records the calls of `model`; returns the `Value`s of its flat outputs."""
         plain = keras.Model(list(model.inputs), list(model.outputs))
-        symbols = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in plain.inputs]
+        shapes = shapes or [x.shape for x in plain.inputs]
+        symbols = [
+            keras.Input(batch_shape=shape, dtype=x.dtype)
+            for shape, x in zip(shapes, plain.inputs, strict=True)
+        ]
         self.remember(symbols, inputs)
 
         def stand_in(operation):
@@ -239,8 +272,14 @@ class _Reader:
         by_name = isinstance(model, keras.Sequential) or not isinstance(model.input, dict)
         if isinstance(structure, dict) and by_name:
             structure = [structure[x.name] for x in model.inputs]
-        inputs = [self.values[id(x)] for x in keras.tree.flatten(structure)]
-        return self.replay(model, inputs, f"{self.key(model, prefix)}.")
+        tensors = keras.tree.flatten(structure)
+        inputs = [self.values[id(x)] for x in tensors]
+        # Sizes that the nested model leaves open are known where it is called.
+        shapes = [
+            x.shape if len(x.shape) == len(own.shape) else own.shape
+            for x, own in zip(tensors, model.inputs, strict=True)
+        ]
+        return self.replay(model, inputs, f"{self.key(model, prefix)}.", shapes)
 
 
 def is_functional(model):

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from keras_mtl.graph.backbone_graph import INPUT, Value
+from keras_mtl.graph.operators import skip_kind, support
 
 GRANULARITIES = ("block", "operator", "stage")
 
@@ -45,9 +46,17 @@ class Unit:
         output: `Value`. What it hands on.
         skip: `None`, or the `Value` that takes the output's place when the unit is skipped.
         skip_by: `"shortcut"` (the branch of a final `Add` with fewer weighted operations),
-            `"identity"` (input and output have one shape) or `None` (always on).
+            `"identity"` (input and output have one shape), `"projection"` (of an operator, where
+            a 1x1 projection of its source can stand in) or `None` (always on).
         searchable: bool. Whether an Architecture has a choice here: it has weights, or several
             operations. Pooling, reshaping and the like belong to every task's path.
+        source: `None`, or the `Value` that a skip begins with.
+        tail: tuple of int. The last of `calls`, if they are the normalisation of an operator.
+        extra: tuple of `Value`. Outputs of an operator beside the first that are read outside.
+        linear: bool. Whether it is one operator whose output is linear in its weights, before its
+            activation.
+        activated: bool. Whether it is linear and has an activation in it.
+        normalises: bool. Whether it is a normalisation that stands behind no operator.
     """
 
     name: str
@@ -57,6 +66,17 @@ class Unit:
     skip: Value | None
     skip_by: str | None
     searchable: bool
+    source: Value | None = None
+    tail: tuple = ()
+    extra: tuple = ()
+    linear: bool = False
+    activated: bool = False
+    normalises: bool = False
+
+    @property
+    def core(self):
+        """The `Value` before the tail: what the operator itself hands on."""
+        return Value(self.calls[-1 - len(self.tail)], 0)
 
 
 def context_calls(graph):
@@ -103,12 +123,11 @@ def find_units(graph, granularity="block"):
         )
     finder = _Finder(graph)
     if granularity == "operator":
-        groups = finder.operators()
-    else:
-        groups = finder.blocks()
-        if granularity == "stage":
-            groups = finder.stages(groups)
-    return finder.units(groups)
+        return finder.units(finder.operators(), finder.operator)
+    groups = finder.blocks()
+    if granularity == "stage":
+        groups = finder.stages(groups)
+    return finder.units(groups, finder.unit)
 
 
 class _Finder:
@@ -222,7 +241,7 @@ class _Finder:
                 home[index] = groups[-1]
         return groups
 
-    def units(self, groups):
+    def units(self, groups, make):
         names, units = set(), []
         for group in groups:
             weighted = [i for i in group if is_weighted(self.operation(i))]
@@ -230,13 +249,50 @@ class _Finder:
             while name in names:
                 name += "_"
             names.add(name)
-            units.append(self.unit(name, tuple(group), weighted))
+            units.append(make(name, tuple(group), weighted))
         return tuple(units)
 
-    def unit(self, name, calls, weighted):
-        inside = set(calls)
+    def reads(self, calls):
+        """What the calls read from outside, in order."""
         read = [v for index in calls for v in self.graph.calls[index].inputs]
-        read = [v for v in dict.fromkeys(read) if v.node not in inside]
+        return [v for v in dict.fromkeys(read) if v.node not in calls]
+
+    def operator(self, name, calls, weighted):
+        """The unit of one operator, its normalisation behind it."""
+        read = self.reads(calls)
+        inputs = tuple(v for v in read if not self.is_context(v))
+        call = self.graph.calls[calls[0]]
+        output = Value(calls[-1], 0)
+        if not weighted or is_normalisation(call.operation):
+            return Unit(
+                name, calls, inputs, output, None, None, bool(weighted), normalises=bool(weighted)
+            )
+        source, core = call.first_input, Value(calls[0], 0)
+        others = [Value(calls[0], i) for i in range(1, len(call.outputs))]
+        extra = tuple(v for v in others if v in self.readers)
+        known = support(call.operation)
+        kind = None
+        if source is not None and known.skip and not extra:
+            specs = self.graph.spec(source), self.graph.spec(core)
+            kind, _ = skip_kind(call.operation, *specs)
+        skip = source if kind == "identity" else None
+        return Unit(
+            name,
+            calls,
+            inputs,
+            output,
+            skip,
+            kind,
+            True,
+            source=source,
+            tail=calls[1:],
+            extra=extra,
+            linear=known.linear,
+            activated=known.activated,
+        )
+
+    def unit(self, name, calls, weighted):
+        read = self.reads(calls)
         inputs = [v for v in read if not self.is_context(v)]
         output = Value(calls[-1], 0)
         operators = [i for i in weighted if not is_normalisation(self.operation(i))]
@@ -249,7 +305,8 @@ class _Finder:
             if skip is None and inputs and self.shape(source) == self.shape(output):
                 skip, skip_by = source, "identity"
         skip_by = skip_by if skip is not None else None
-        return Unit(name, calls, tuple(inputs), output, skip, skip_by, searchable)
+        source = inputs[0] if inputs else None
+        return Unit(name, calls, tuple(inputs), output, skip, skip_by, searchable, source)
 
     def shortcut(self, calls, source):
         """The lighter branch of the last `Add`, if everything after it keeps the shape."""

@@ -1,6 +1,7 @@
 """GumbelGate: a trainable categorical choice, relaxed by the Gumbel-softmax."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mtl.layers.architecture_layer import ArchitectureLayer
@@ -24,6 +25,8 @@ class GumbelGate(ArchitectureLayer):
         num_choices: int of at least 2.
         pinned: bool. Whether the last logit is 0 instead of trainable.
         initial: float or list of `num_choices` floats. First value of the logits.
+        available: nested list of bool of shape `(*shape, num_choices)`, or `None`. Options that a
+            gate does not have (`False`) get the probability 0 exactly; not with `pinned`.
 
     Call arguments:
         temperature: positive scalar, number or tensor.
@@ -34,7 +37,8 @@ class GumbelGate(ArchitectureLayer):
         Tensor of shape `(*shape, num_choices)`; sums to 1 along the last axis.
 
     Raises:
-        ValueError: when `num_choices` is below 2 or `initial` has another length.
+        ValueError: when `num_choices` is below 2, `initial` has another length, or `available`
+            has another shape or leaves a gate without options.
 
     Example:
 
@@ -47,7 +51,7 @@ class GumbelGate(ArchitectureLayer):
         [AdaShare](https://arxiv.org/abs/1911.12423), equations 1 and 2.
     """
 
-    def __init__(self, shape, num_choices=2, *, pinned=True, initial=0.0, **kwargs):
+    def __init__(self, shape, num_choices=2, *, pinned=True, initial=0.0, available=None, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if num_choices < 2:
@@ -59,10 +63,19 @@ class GumbelGate(ArchitectureLayer):
                 f"`initial` must be a number or have {num_choices} numbers. "
                 f"Received: initial={initial}."
             )
+        if available is not None:
+            mask = np.asarray(available, bool)
+            if pinned or mask.shape != (*shape, num_choices) or not mask.any(axis=-1).all():
+                raise ValueError(
+                    f"`available` must have shape {(*shape, num_choices)} and leave every gate an "
+                    f"option, with `pinned=False`. Received: shape {mask.shape}, pinned={pinned}."
+                )
+            available = mask.tolist()
         self.shape = tuple(shape)
         self.num_choices = num_choices
         self.pinned = pinned
         self.initial = initial
+        self.available = available
         self.build()
 
     def build(self, input_shape=None):
@@ -93,6 +106,8 @@ class GumbelGate(ArchitectureLayer):
         logits = ops.convert_to_tensor(self.logits_variable)
         if self.pinned:
             logits = ops.concatenate([logits, ops.zeros_like(logits[..., :1])], axis=-1)
+        if self.available is not None:
+            logits = ops.where(np.array(self.available), logits, -1e9)
         return logits
 
     def probabilities(self):
@@ -120,5 +135,6 @@ class GumbelGate(ArchitectureLayer):
             num_choices=self.num_choices,
             pinned=self.pinned,
             initial=self.initial,
+            available=self.available,
         )
         return config

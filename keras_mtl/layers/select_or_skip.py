@@ -14,7 +14,8 @@ class SelectOrSkip(keras.layers.Layer):
 
     Call arguments:
         inputs: list of tensors of one shape, `(batch, ...)`.
-        decision: tensor of shape `(len(inputs),)`.
+        decision: tensor of shape `(len(inputs),)`, or a tuple of as many scalars; `None` in it
+            marks an input that is weighted already.
 
     Returns:
         Tensor of the shape and type of `inputs[0]`.
@@ -44,10 +45,13 @@ class SelectOrSkip(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs, decision):
-        decision = ops.cast(ops.convert_to_tensor(decision), inputs[0].dtype)
-        mixed = inputs[0] * decision[0]
-        for i, tensor in enumerate(inputs[1:], start=1):
-            mixed = mixed + tensor * decision[i]
+        if not isinstance(decision, (tuple, list)):
+            decision = ops.convert_to_tensor(decision)
+        mixed = None
+        for i, tensor in enumerate(inputs):
+            if decision[i] is not None:
+                tensor = tensor * ops.cast(decision[i], tensor.dtype)
+            mixed = tensor if mixed is None else mixed + tensor
         return mixed
 
     def compute_mask(self, inputs, mask=None):

@@ -24,7 +24,7 @@ class StepSeed(keras.random.SeedGenerator):
     """
 
     def __init__(self, seed, step):
-        super().__init__(seed=seed % 2**31)
+        # Without the base's: that would make a state, here and in every traced function.
         self.seed = seed % 2**31
         self.step = step
 

@@ -71,7 +71,20 @@ def with_length(dataset):
 
 
 def _check_inputs(model, x):
-    specs = model.input_specs
+    if None in model.input_specs:
+        return _check_one_input(x, model.input_specs[None])
+    names = list(model.input_specs)
+    if not isinstance(x, dict) or set(x) != set(names):
+        raise DataError(
+            f"The inputs must be a dict with one entry for each of {names}, since every task has "
+            f"its own. Received: {_describe(x)}. Use `keras_mtl.data.join_tasks`."
+        )
+    for name, specs in model.input_specs.items():
+        _check_one_input(x[name], specs)
+    return None
+
+
+def _check_one_input(x, specs):
     if isinstance(x, dict):
         names = [spec.name for spec in specs]
         missing = [name for name in names if name not in x]

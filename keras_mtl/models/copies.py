@@ -4,6 +4,7 @@ import contextlib
 import random
 
 import keras
+from keras import ops
 
 from keras_mtl.architecture import SHARED
 from keras_mtl.errors import UnsupportedBackboneError
@@ -20,16 +21,16 @@ class Copies:
     Args:
         graph: `BackboneGraph`.
         units: tuple of `Unit`.
-        wanted: list of `(call key, copy)`, from `count`.
-        projections: list of `(unit name, copy)`, from `count`.
+        needs: `Needs`, from `count`; several are taken together.
         seed: int. Of every clone that draws random numbers.
         source: where weights come from: `"backbone"`, `"fresh"` or a mapping from names to layers.
         merge: bool. Whether activations and the like with one configuration are one layer: quicker
             to make, where no network of named layers is to come out.
     """
 
-    def __init__(self, graph, units, wanted, projections, seed, source=BACKBONE, *, merge=False):
+    def __init__(self, graph, units, needs, seed, source=BACKBONE, *, merge=False):
         self.layers = {}
+        wanted = [copy for need in needs for copy in need.copies]
         calls = {call.key: call for call in reversed(graph.calls)}
         weightless = [(c.key, None) for c in graph.calls if not is_weighted(c.operation)]
         alike = {}
@@ -53,24 +54,31 @@ class Copies:
                 calls[key].operation.save_own_variables(store)
                 layer.load_own_variables(store)
         by_name = {unit.name: unit for unit in units}
-        self.projections = {
-            (name, copy): _projection(graph, by_name[name], copy, seed)
-            for name, copy in projections
+        self.projections, self.normalisations = {}, {}
+        for kind, made, make in (
+            ("projections", self.projections, _projection),
+            ("normalisations", self.normalisations, _normalisation),
+        ):
+            for name, copy in dict.fromkeys(x for need in needs for x in getattr(need, kind)):
+                made[name, copy] = layer = make(graph, by_name[name], copy, seed)
+                if not isinstance(source, str):
+                    hand_weights(layer, f"{name}.{kind[:-1]}", copy, None, source)
+        self.activations = {
+            name: _activation(graph, by_name[name])
+            for name in dict.fromkeys(x for need in needs for x in need.activations)
         }
-        for (name, copy), layer in self.projections.items():
-            if not isinstance(source, str):
-                hand_weights(layer, f"{name}.projection", copy, None, source)
-        self.mixers = {}
-
-    def add_mixer(self, graph, unit, options):
-        """Prepares the mixing of a unit's options while its gate is open."""
-        mixer = SelectOrSkip(name=f"{unit.name}.mix")
-        mixer.build([graph.spec(unit.output).shape] * options)
-        self.mixers[unit.name] = mixer
+        self.mixer = SelectOrSkip(name="mix")
+        self.mixer.built = True
 
     def all_layers(self):
         """Every Keras layer, in an order that depends on the backbone and the tasks only."""
-        layers = [*self.layers.values(), *self.projections.values(), *self.mixers.values()]
+        layers = [
+            *self.layers.values(),
+            *self.projections.values(),
+            *self.normalisations.values(),
+            *self.activations.values(),
+            self.mixer,
+        ]
         different = {id(layer): layer for layer in layers}.values()
         return [layer for layer in different if isinstance(layer, keras.layers.Layer)]
 
@@ -79,11 +87,36 @@ class Copies:
     def run(self, call, copy, tensor_of):
         return keras.tree.flatten(call.replay(self.layers[call.key, copy], tensor_of))
 
-    def mix(self, unit, weights, tensors):
-        return self.mixers[unit.name](tensors, weights)
+    def blend(self, call, copies, weights, tensor_of):
+        layers = [self.layers[call.key, copy] for copy in copies]
+        mixed = []
+        for variables in zip(*(layer.weights for layer in layers), strict=True):
+            value = sum(w * ops.cast(v, "float32") for w, v in zip(weights, variables, strict=True))
+            mixed.append((variables[0], ops.cast(value, variables[0].dtype)))
+        with keras.StatelessScope(state_mapping=mixed), _without_activation(layers[0]):
+            return keras.tree.flatten(call.replay(layers[0], tensor_of))[0]
+
+    def mix(self, weights, tensors):
+        return self.mixer(tensors, decision=weights)
+
+    def switch(self, weights, groups, branches):
+        if len(branches) == 1:
+            return branches[0]()
+        group_of = [0] * sum(map(len, groups))
+        for number, group in enumerate(groups):
+            for position in group:
+                group_of[position] = number
+        chosen = ops.argmax(ops.stack(weights))
+        return ops.switch(ops.take(ops.convert_to_tensor(group_of, "int32"), chosen), branches)
 
     def project(self, unit, copy, tensor):
         return self.projections[unit.name, copy](tensor)
+
+    def normalise(self, unit, copy, tensor):
+        return self.normalisations[unit.name, copy](tensor)
+
+    def activate(self, unit, tensor):
+        return self.activations[unit.name](tensor)
 
 
 def layer_name(key, copy):
@@ -217,15 +250,33 @@ def seeds_of(seed, *path):
 
 
 def _projection(graph, unit, copy, seed):
-    source, target = graph.spec(unit.inputs[0]).shape, graph.spec(unit.output).shape
-    strides = [
-        (n - 1) // (m - 1) if m > 1 else n for n, m in zip(source[1:-1], target[1:-1], strict=True)
-    ]
+    source, target = graph.spec(unit.source).shape, graph.spec(unit.output).shape
     name = layer_name(f"{unit.name}.projection", copy)
-    layer = Projection(target[-1], strides, target[1:-1], name=name)
+    layer = Projection(target[-1], target[1:-1], normalise=False, name=name)
     with seeds_of(seed, name):
         layer.build(source)
     return layer
+
+
+def _normalisation(graph, unit, copy, seed):
+    layer = keras.layers.BatchNormalization(name=layer_name(f"{unit.name}.normalisation", copy))
+    layer.build(graph.spec(unit.output).shape)
+    return layer
+
+
+def _activation(graph, unit):
+    function = graph.calls[unit.core.node].operation.activation
+    return keras.layers.Activation(function, name=f"{unit.name}.activation")
+
+
+@contextlib.contextmanager
+def _without_activation(layer):
+    activation = layer.activation
+    layer.activation = None
+    try:
+        yield
+    finally:
+        layer.activation = activation
 
 
 def _first_line(error):

@@ -2,11 +2,12 @@
 
 import keras
 
-from keras_mtl.assemble import Assembly, count, resolve_architecture
+from keras_mtl.assemble import assemble, count, resolve_architecture
 from keras_mtl.errors import ArchitectureError
 from keras_mtl.graph import find_units
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
 from keras_mtl.models.multi_task_model import MultiTaskModel
+from keras_mtl.task import input_sets
 
 
 def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
@@ -26,19 +27,31 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     units = find_units(graph, architecture.granularity)
     architecture = fitted(graph, units, tasks, architecture)
     resolve = resolve_architecture(architecture)
-    names = [task.name for task in tasks]
-    wanted, projections, costs = count(graph, units, names, resolve)
-    copies = Copies(graph, units, wanted, projections, seed, source)
-    inputs = [
-        keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=spec.name)
+    sets = input_sets(tasks)
+    needs = count(graph, units, sets, resolve)
+    copies = Copies(graph, units, [needs], seed, source)
+    inputs = {name: _inputs(graph, name) for name in sets.values()}
+    features = assemble(graph, units, sets, resolve, copies, inputs)
+    heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
+    outputs = {task: heads[task](features[task]) for task in sets}
+    packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
+    network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
+    architecture = architecture.replace(costs=with_heads(needs.costs, graph, heads))
+    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name)
+
+
+def _inputs(graph, input_set):
+    """Symbolic inputs of one set; Keras wants the tensor of a one-tensor entry named like it."""
+
+    def name(spec):
+        if input_set is None:
+            return spec.name
+        return input_set if len(graph.inputs) == 1 else f"{input_set}_{spec.name}"
+
+    return [
+        keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=name(spec))
         for spec in graph.inputs
     ]
-    features = Assembly(graph, units, copies).features(names, resolve, inputs)
-    heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
-    outputs = {task: heads[task](features[task].tensor) for task in names}
-    network = keras.Model(graph.pack_inputs(inputs), outputs, name=f"{graph.name}.network")
-    architecture = architecture.replace(costs=with_heads(costs, graph, heads))
-    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name)
 
 
 def with_heads(costs, graph, heads):

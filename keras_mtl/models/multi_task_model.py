@@ -36,7 +36,10 @@ class MultiTaskModel(TaskModel):
         self.seed = seed
         self.network = network
         self.architecture = architecture
-        self.input_specs = tuple(network.inputs)
+        self.input_specs = {
+            name: tuple(keras.tree.flatten(network.input if name is None else network.input[name]))
+            for name in self.input_sets.values()
+        }
         self.output_specs = dict(network.output)
         self.built = True
 
@@ -54,10 +57,10 @@ class MultiTaskModel(TaskModel):
         return {**super().identity(), "choices": choices}
 
     def task_network(self, task):
-        """A functional model of one task's path and head alone."""
-        return keras.Model(
-            self.network.input, self.network.output[task], name=f"{self.name}.{task}"
-        )
+        """A functional model of one task's path and head alone, from its own inputs."""
+        name = self.input_sets[task]
+        inputs = self.network.input if name is None else self.network.input[name]
+        return keras.Model(inputs, self.network.output[task], name=f"{self.name}.{task}")
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.

@@ -6,18 +6,18 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assemble import Mix, assemble, count, resolve_architecture
-from keras_mtl.data.search_dataset import SearchDataset
+from keras_mtl.assemble import assemble, count, resolve_architecture
+from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read
-from keras_mtl.layers import ArchitectureLayer, StepSeed
+from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.derive import with_heads
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
-from keras_mtl.strategies.strategy import Phase, child_seed
+from keras_mtl.strategies.strategy import Moment, child_seed
 from keras_mtl.task import Task
 
 
@@ -46,19 +46,17 @@ class MultiTaskSearchModel(TaskModel):
         self.graph = graph = read(backbone)
         self.units = find_units(graph, strategy.granularity)
         self.search = strategy.open(graph, self.units, self.task_names, child_seed(seed, "search"))
-        wanted, projections, costs = count(
-            graph, self.units, self.task_names, self.search.resolve(len(self.search.units), None)
-        )
-        self.copies = Copies(
-            graph, self.units, wanted, projections, seed, initial_weights, merge=True
-        )
-        self._add_mixers()
+        needs = [
+            count(graph, self.units, self.input_sets, self.search.resolve(phase, None))
+            for phase in self.search.structures()
+        ]
+        self.copies = Copies(graph, self.units, needs, seed, initial_weights, merge=True)
         heads = [clone_head(task, graph.features, seed, initial_weights) for task in self.tasks]
         self.heads = dict(zip(self.task_names, heads, strict=True))
-        self.supernet_costs = with_heads(costs, graph, self.heads)
+        self.supernet_costs = with_heads(needs[-1].costs, graph, self.heads)
         # Keras saves lists by position; the task names beside them keep the order from changing.
         self._owned = [*self.copies.all_layers(), *heads, *self.search.layers]
-        self.input_specs = graph.inputs
+        self.input_specs = dict.fromkeys(self.input_sets.values(), graph.inputs)
         self.output_specs = {
             task: head.compute_output_spec(graph.features) for task, head in self.heads.items()
         }
@@ -68,27 +66,14 @@ class MultiTaskSearchModel(TaskModel):
         )
         # Epochs and steps per epoch of the planned search; 0 until the first `fit`.
         self._planned = self.add_weight(name="planned", shape=(2,), **counter)
-        self._noise = {
-            group: StepSeed(child_seed(seed, "gates", group), self.step)
-            for group in ("weights", "policy")
-        }
         self.policy_optimizer = None
         self.warmup_optimizer = None
         self._plan = None
         self._tracing = None  # (phase, group) while a train function is traced
         self._train_functions = {}
-        self._open_when_traced = {}
+        self._structure_when_traced = {}
         self._verbose = False
         self.built = True
-
-    def _add_mixers(self):
-        """Prepares the mixing of every unit that some task has a gate at."""
-        resolve = self.search.resolve(len(self.search.units), None)
-        for unit in (unit for unit in self.units if unit.searchable):
-            choices = [resolve(task, unit) for task in self.task_names]
-            options = [len(choice.options) for choice in choices if isinstance(choice, Mix)]
-            if options:
-                self.copies.add_mixer(self.graph, unit, max(options))
 
     # Groups of variables -------------------------------------------------------------------------
 
@@ -151,15 +136,20 @@ class MultiTaskSearchModel(TaskModel):
         return optimizer
 
     def get_compile_config(self):
+        config = super().get_compile_config()
+        if config is None:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
-            **super().get_compile_config(),
+            **config,
             "policy_optimizer": serialize(self.policy_optimizer),
             "warmup_optimizer": self.warmup_optimizer and serialize(self.warmup_optimizer),
         }
 
     def term_names(self):
-        return (*self.search.regularisers(0), *self.search.monitors(), "temperature")
+        moment = Moment(self.search.structures()[-1], "policy", training=True, seed=self.seed)
+        regularisers = self.search.regularisers(moment, self.search.draw(moment))
+        return (*regularisers, *self.search.monitors(), "temperature")
 
     # The plan ------------------------------------------------------------------------------------
 
@@ -187,7 +177,7 @@ class MultiTaskSearchModel(TaskModel):
     def phase(self):
         """The phase of the present step; everything is open before the first `fit`."""
         if self.plan is None:
-            return Phase("search", len(self.search.units))
+            return self.search.structures()[-1]
         return self.plan.phase(self.current_step())
 
     @property
@@ -203,29 +193,34 @@ class MultiTaskSearchModel(TaskModel):
     # Forward -------------------------------------------------------------------------------------
 
     def call(self, inputs, training=None):
-        training = bool(training)
         phase, group = self._tracing or (self.phase, "weights")
-        temperature = self.plan.temperature(self.step) if self.plan else ops.ones(())
-        drawn = self.search.draw(temperature, self._noise[group], training)
+        moment = self._moment(phase, group, bool(training))
         features = assemble(
             self.graph,
             self.units,
-            self.task_names,
-            self.search.resolve(phase.open_units, drawn),
+            self.input_sets,
+            self.search.resolve(phase, self.search.draw(moment)),
             self.copies,
             self._flat_inputs(inputs),
         )
         return {task: head(features[task]) for task, head in self.heads.items()}
 
+    def _moment(self, phase, group, training):
+        temperature = self.plan.temperature(self.step) if self.plan else ops.ones(())
+        return Moment(phase, group, self.step, temperature, training, self.seed)
+
     def _flat_inputs(self, inputs):
-        if isinstance(inputs, dict) and all(spec.name in inputs for spec in self.input_specs):
-            flat = [inputs[spec.name] for spec in self.input_specs]
-        else:
-            flat = keras.tree.flatten(inputs)
-        return [
-            ops.convert_to_tensor(x, dtype=spec.dtype)
-            for x, spec in zip(flat, self.input_specs, strict=True)
-        ]
+        """Name of the inputs -> list of tensors in the backbone's order."""
+        flat = {}
+        for name, specs in self.input_specs.items():
+            given = inputs if name is None else inputs[name]
+            if isinstance(given, dict) and all(spec.name in given for spec in specs):
+                given = [given[spec.name] for spec in specs]
+            flat[name] = [
+                ops.convert_to_tensor(x, dtype=spec.dtype)
+                for x, spec in zip(keras.tree.flatten(given), specs, strict=True)
+            ]
+        return flat
 
     def compute_output_spec(self, inputs, training=None):
         return dict(self.output_specs)
@@ -248,7 +243,7 @@ class MultiTaskSearchModel(TaskModel):
             self._train_functions = {
                 known: function
                 for known, function in self._train_functions.items()
-                if known.open_units == phase.open_units
+                if known.structure == phase.structure
             }
             self._train_functions[phase] = self.train_function
             self.train_function = self._train_one_step
@@ -265,9 +260,9 @@ class MultiTaskSearchModel(TaskModel):
         return super().make_predict_function(force=force or self._graph_changed("predict"))
 
     def _graph_changed(self, kind):
-        opened = self.phase.open_units
-        changed = self._open_when_traced.get(kind, opened) != opened
-        self._open_when_traced[kind] = opened
+        structure = self.phase.structure
+        changed = self._structure_when_traced.get(kind, structure) != structure
+        self._structure_when_traced[kind] = structure
         return changed
 
     def train_step(self, data):
@@ -287,15 +282,14 @@ class MultiTaskSearchModel(TaskModel):
         return self.get_metrics_result()
 
     def _weights_update(self, phase, batch):
-        warming = phase.name == "warm-up" and self.warmup_optimizer is not None
-        optimizer = self.warmup_optimizer if warming else self.optimizer
+        optimizer = getattr(self, phase.optimizer) or self.optimizer
         return tensorflow_step.update(
             self, batch, self.weight_variables(), optimizer, self.statistics()
         )
 
     def _policy_update(self, phase, batch):
         def regularisers():
-            return sum(self.search.regularisers(phase.open_units).values())
+            return sum(self._regularisers(phase).values())
 
         return tensorflow_step.update(
             self,
@@ -307,9 +301,14 @@ class MultiTaskSearchModel(TaskModel):
             extra=regularisers,
         )
 
+    def _regularisers(self, phase):
+        # Drawn again, with the same noise: draws follow from the seed and the step.
+        moment = self._moment(phase, "policy", training=True)
+        return self.search.regularisers(moment, self.search.draw(moment))
+
     def _write_rows(self, phase):
         rows = {
-            **self.search.regularisers(phase.open_units),
+            **self._regularisers(phase),
             **self.search.monitors(),
             "temperature": self.plan.temperature(self.step),
         }
@@ -337,7 +336,7 @@ class MultiTaskSearchModel(TaskModel):
             x, steps = with_length(x)
         self._make_plan(epochs, steps)
         self._verbose = bool(options.get("verbose", True))
-        if isinstance(x, SearchDataset):
+        if isinstance(x, EpochDataset):
             # The position in the data follows from the step alone.
             epoch, batch = divmod(self.current_step(), len(x))
             x = x.stream(epoch).skip(batch)
@@ -378,19 +377,19 @@ class MultiTaskSearchModel(TaskModel):
             fingerprint=self.graph.fingerprint,
             granularity=self.strategy.granularity,
             normalisation=self.strategy.normalisation,
+            projections=self.strategy.projections,
             origin={
                 "strategy": self.strategy.name,
                 "settings": self.strategy.get_config(),
                 "seed": self.seed,
                 "step": self.current_step(),
                 "skippable": tuple(unit.name for unit in self.search.units),
+                **({"limits": dict(self.search.limits)} if self.search.limits else {}),
                 **origin,
             },
         )
-        _, _, costs = count(
-            self.graph, self.units, self.task_names, resolve_architecture(architecture)
-        )
-        return architecture.replace(costs=with_heads(costs, self.graph, self.heads))
+        needs = count(self.graph, self.units, self.input_sets, resolve_architecture(architecture))
+        return architecture.replace(costs=with_heads(needs.costs, self.graph, self.heads))
 
     def named_layers(self):
         """Name -> layer; a derived model takes its weights from here (`initial_weights=model`)."""

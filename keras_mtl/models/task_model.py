@@ -7,11 +7,12 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.callbacks.backup_and_resume import BackupAndResume
+from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, check_names
-from keras_mtl.task import check_tasks
+from keras_mtl.task import check_tasks, input_sets
 
 
 class TaskModel(keras.Model):
@@ -45,6 +46,11 @@ class TaskModel(keras.Model):
     def task_names(self):
         """Tuple of the tasks' names, in order."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def input_sets(self):
+        """Task -> the name of its own inputs, or `None` where all tasks read the same."""
+        return input_sets(self.tasks)
 
     @property
     def loss_weighting(self):
@@ -147,6 +153,8 @@ class TaskModel(keras.Model):
         return ()
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
             "optimizer": serialize(self.optimizer),
@@ -252,6 +260,9 @@ class TaskModel(keras.Model):
     def _run(self, x, y, sample_weight, epochs, callbacks, options):
         if y is None:
             options["shuffle"] = False  # a dataset is in its order already
+        if isinstance(x, EpochDataset):
+            options["steps_per_epoch"] = len(x)
+            x = x.stream(options.get("initial_epoch", 0))
         with tensorflow_step.readable_errors(self):
             return super().fit(
                 x,

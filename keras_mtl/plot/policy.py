@@ -1,21 +1,31 @@
-"""The policy of a search as a heat map."""
+"""The policy of a search: a heat map of select or skip, or bars of several options."""
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.patches import Patch, Rectangle
 
 from keras_mtl.plot import _canvas
 
+OPTIONS = ("shared", "own", "skip")
+_CHOSEN = "#08519c"
+
 
 def policy(probabilities, tasks, units, *, architecture=None, path=None):
-    """Draws how likely each task is to select each unit; the darker, the likelier.
+    """Draws how likely each task is to choose what at each unit.
 
-    One row per task and one column per unit. Values are printed where cells have room. With an
-    architecture, a second group of rows shows the decision: a filled cell is a unit that the task
-    runs, an empty cell one that it skips.
+    *Select or skip*: a heat map with one row per task and one column per unit; the darker, the
+    likelier. Values are printed where cells have room. With an architecture, a second group of rows
+    shows the decision: a filled cell is a unit that the task runs, an empty cell one that it skips.
+
+    *Shared, own or skip*: one panel per task and in it one bar per unit, of which each option takes
+    its probability, in the colours of `architecture`: the shared copy grey, the task's own copy in
+    the task's colour, skipping white. With an architecture, the strip below a panel shows the
+    decision.
 
     Args:
-        probabilities: array of shape `(units, tasks)`. P(select), from 0 to 1.
+        probabilities: array of shape `(units, tasks)`, P(select), or `(units, tasks, 3)`, the
+            probabilities of `"shared"`, `"own"` and `"skip"`; from 0 to 1.
         tasks: sequence of str. Names of the tasks.
         units: sequence of str. Names of the units.
         architecture: `Architecture` or `None`. A decision over the same tasks and units.
@@ -32,21 +42,38 @@ def policy(probabilities, tasks, units, *, architecture=None, path=None):
     >>> figure = policy([[0.9, 0.2], [0.5, 1.0]], ["depth", "normal"], ["block1", "block2"])
     >>> figure.axes[0].get_title(loc="left")
     'P(select)'
+    >>> figure = policy([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]]], ["depth"], ["conv1", "conv2"])
+    >>> figure.axes[0].get_ylabel()
+    'depth'
 
-    Reference: [AdaShare](https://arxiv.org/abs/1911.12423), Figure 3 (a).
+    Reference: [AdaShare](https://arxiv.org/abs/1911.12423), Figure 3 (a);
+    [AutoMTL](https://arxiv.org/abs/2110.13076), Figure 3 (a).
     """
     tasks, units = tuple(tasks), tuple(units)
     probabilities = np.asarray(probabilities, dtype="float64")
-    if probabilities.shape != (len(units), len(tasks)) or not probabilities.size:
+    _check(probabilities, tasks, units, architecture)
+    draw = _heat_map if probabilities.ndim == 2 else _bars
+    return _canvas.saved(draw(probabilities, tasks, units, architecture), path)
+
+
+def _check(probabilities, tasks, units, architecture):
+    shape = (len(units), len(tasks))
+    if probabilities.shape not in (shape, (*shape, len(OPTIONS))) or not probabilities.size:
         raise ValueError(
-            "`probabilities` must have shape (units, tasks) = "
-            f"{(len(units), len(tasks))}, both at least 1. "
+            f"`probabilities` must have shape (units, tasks) = {shape}, both at least 1, or "
+            f"{(*shape, len(OPTIONS))} for the options {OPTIONS}. "
             f"Received: probabilities.shape={probabilities.shape}."
         )
-    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+    if not np.all((probabilities >= 0) & (probabilities <= 1 + 1e-4)):
         raise ValueError(
             "`probabilities` must lie between 0 and 1. Received: values from "
             f"{probabilities.min():.3g} to {probabilities.max():.3g}."
+        )
+    if probabilities.ndim == 3 and not np.allclose(probabilities.sum(-1), 1, atol=1e-3):
+        sums = probabilities.sum(-1)
+        raise ValueError(
+            "`probabilities` of the options must sum to 1. Received: sums from "
+            f"{sums.min():.3g} to {sums.max():.3g}."
         )
     if architecture is not None and (architecture.tasks, architecture.units) != (tasks, units):
         raise ValueError(
@@ -55,6 +82,8 @@ def policy(probabilities, tasks, units, *, architecture=None, path=None):
             f"{len(architecture.units)} units of {len(units)}."
         )
 
+
+def _heat_map(probabilities, tasks, units, architecture):
     cell = 0.46 if len(units) <= 24 else 0.26
     row, size = 0.32, 8 if len(units) <= 24 else 7
     width, height = max(cell * len(units), 0.46), row * len(tasks)
@@ -94,7 +123,7 @@ def policy(probabilities, tasks, units, *, architecture=None, path=None):
     bar = figure.colorbar(mesh, cax=scale, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
     scale.tick_params(length=0, labelsize=7.5, colors=_canvas.INK)
-    return _canvas.saved(figure, path)
+    return figure
 
 
 def _rows(axes, names):
@@ -110,9 +139,97 @@ def _decision(axes, architecture):
             axes.add_patch(
                 Rectangle(
                     (column + 0.14, row + 0.14), 0.72, 0.72, linewidth=0.8,
-                    facecolor="#08519c" if runs else "white",
-                    edgecolor="#08519c" if runs else _canvas.FAINT,
+                    facecolor=_CHOSEN if runs else "white",
+                    edgecolor=_CHOSEN if runs else _canvas.FAINT,
                     gid="runs" if runs else "skips",
                 )
             )  # fmt: skip
     axes.set_xlim(0, len(architecture.units))
+
+
+def _bars(probabilities, tasks, units, architecture):
+    cell = 0.46 if len(units) <= 24 else 0.18
+    size = 8 if len(units) <= 24 else 6.5
+    names = _canvas.short(tasks)
+    width, tall, strip, gap = max(cell * len(units), 0.46), 0.62, 0.13, 0.16
+    below = strip + 0.04 if architecture is not None else 0.0
+    row = tall + below + gap
+    legend = _options_legend(len(tasks), architecture is not None)
+    labels = [label for _, label in legend]
+    left = _canvas.text_inches(names, 9) + 0.55
+    right = _canvas.text_inches(labels, 8) + 0.55
+    bottom = _canvas.units_inches(units, cell, size) + 0.1
+    bottom = max(bottom, 0.2 * len(legend) + 0.1 - row * len(tasks))
+    height = bottom + row * len(tasks) + 0.15
+    figure = Figure(figsize=(left + width + right, height))
+    for index, task in enumerate(tasks):
+        foot = height - 0.15 - index * row - tall
+        axes = _canvas.place(figure, left, foot, width, tall)
+        _stack(axes, probabilities[:, index], index)
+        axes.set_ylabel(
+            names[index], rotation=0, ha="right", va="center", fontsize=9,
+            color=_canvas.colour(_canvas.TASK_COLOURS, index),
+        )  # fmt: skip
+        last = axes
+        if architecture is not None:
+            last = _canvas.place(figure, left, foot - below, width, strip)
+            _strip(last, architecture.choices[task], index)
+    _canvas.label_units(last, units, cell, size)
+    figure.legend(
+        [handle for handle, _ in legend], labels, loc="upper left", frameon=False, fontsize=8,
+        bbox_to_anchor=((left + width) / figure.get_size_inches()[0], 1 - 0.08 / height),
+        labelcolor=_canvas.INK, handlelength=1.6,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+    )  # fmt: skip
+    return figure
+
+
+def _stack(axes, probabilities, lane):
+    middles, foot = np.arange(len(probabilities)) + 0.5, 0
+    for option, values in zip(OPTIONS, probabilities.T, strict=True):
+        axes.bar(
+            middles, values, 0.82, bottom=foot, label=option, linewidth=0,
+            color=_shade(option, lane),
+        )  # fmt: skip
+        foot = foot + values
+    # The part that is skipped is white: an outline says how far the bar goes.
+    axes.bar(middles, 1, 0.82, fill=False, linewidth=0.5, edgecolor=_canvas.FAINT)
+    axes.set_xlim(0, len(probabilities))
+    axes.set_ylim(0, 1)
+    axes.set_xticks([])
+    axes.set_yticks([0, 1])
+    axes.tick_params(labelsize=7)
+    _canvas.bare(axes)
+
+
+def _strip(axes, choices, lane):
+    for column, choice in enumerate(choices):
+        skips = choice == "skip"
+        axes.add_patch(
+            Rectangle(
+                (column + 0.09, 0.05), 0.82, 0.9, facecolor=_shade(choice, lane), gid=choice,
+                linewidth=0.8, edgecolor=_canvas.FAINT if skips else _shade(choice, lane),
+            )
+        )  # fmt: skip
+    axes.set_xlim(0, len(choices))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _canvas.bare(axes)
+
+
+def _shade(choice, lane):
+    if choice == "own":
+        return _canvas.colour(_canvas.TASK_COLOURS, lane)
+    return "white" if choice == "skip" else _canvas.SHARED
+
+
+def _options_legend(num_tasks, decided):
+    owners = tuple(Patch(color=each) for each in _canvas.TASK_COLOURS[: min(num_tasks, 3)])
+    entries = [
+        (Patch(facecolor="white", edgecolor=_canvas.FAINT), "P(skip)"),
+        (owners, "P(own copy)"),
+        (Patch(color=_canvas.SHARED), "P(shared copy)"),
+    ]
+    if decided:
+        entries.append((Patch(alpha=0), "strip: the decision"))
+    return entries

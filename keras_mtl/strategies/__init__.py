@@ -1,13 +1,15 @@
 """One method per file. `strategy.py` says what a method must say; `get` finds one by name."""
 
 from keras_mtl.errors import suggestion
-from keras_mtl.strategies.adashare import AdaShare, task_correlation
+from keras_mtl.strategies.adashare import AdaShare
+from keras_mtl.strategies.auto_mtl import AutoMTL
 from keras_mtl.strategies.independent import Independent
+from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.random_policies import random_policies
 from keras_mtl.strategies.shared import Shared
-from keras_mtl.strategies.strategy import FixedStrategy, SearchStrategy, Strategy
+from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, Strategy
 
-STRATEGIES = {strategy.name: strategy for strategy in (AdaShare, Independent, Shared)}
+STRATEGIES = {strategy.name: strategy for strategy in (AdaShare, AutoMTL, Independent, Shared)}
 
 
 def get(strategy):
@@ -43,8 +45,10 @@ def get_class(name):
 
 __all__ = [
     "AdaShare",
+    "AutoMTL",
     "FixedStrategy",
     "Independent",
+    "Phase",
     "SearchStrategy",
     "Shared",
     "Strategy",

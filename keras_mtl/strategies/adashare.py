@@ -9,6 +9,7 @@ from keras import ops
 from keras_mtl.architecture import SHARED, SKIP
 from keras_mtl.assemble import Mix, Skip, Use, unit_costs
 from keras_mtl.layers import GumbelGate
+from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.schedules import ExponentialTemperature
 from keras_mtl.strategies.strategy import (
     Phase,
@@ -16,6 +17,8 @@ from keras_mtl.strategies.strategy import (
     Search,
     SearchStrategy,
     check_normalisation,
+    check_temperature,
+    one_of,
 )
 
 FORMS = ("paper", "reference")
@@ -84,9 +87,9 @@ class AdaShare(SearchStrategy):
         normalisation="shared",
         policy_moves_statistics=False,
     ):
-        _one_of("form", form, FORMS)
-        _one_of("alternate", alternate, ("step", "epoch"))
-        _one_of("skippable", skippable, SKIPPABLE)
+        one_of("form", form, FORMS)
+        one_of("alternate", alternate, ("step", "epoch"))
+        one_of("skippable", skippable, SKIPPABLE)
         if not 0 <= warmup < 1:
             raise ValueError(f"`warmup` must be at least 0 and below 1. Received: warmup={warmup}.")
         if curriculum_epochs is not None and curriculum_epochs < 0:
@@ -98,11 +101,6 @@ class AdaShare(SearchStrategy):
             raise ValueError(
                 f"`max_stages` must be at least 1 or None. Received: max_stages={max_stages}."
             )
-        if len(temperature) != 2 or min(temperature) <= 0:
-            raise ValueError(
-                "`temperature` must be two positive numbers, the first and the last. "
-                f"Received: temperature={temperature}."
-            )
         self.sparsity = sparsity
         self.sharing = sharing
         self.form = form
@@ -110,7 +108,7 @@ class AdaShare(SearchStrategy):
         self.curriculum_epochs = curriculum_epochs
         self.epochs_per_block = epochs_per_block
         self.max_stages = max_stages
-        self.temperature = tuple(float(t) for t in temperature)
+        self.temperature = check_temperature(temperature)
         self.alternate = alternate
         self.skippable = skippable
         self.normalisation = check_normalisation(normalisation)
@@ -184,11 +182,13 @@ class AdaShareSearch(Search):
             )
         return plan
 
-    def draw(self, temperature, seed, training):
-        return self.gate(temperature=temperature, seed=seed, training=training)
+    def draw(self, moment):
+        return self.gate(
+            temperature=moment.temperature, seed=moment.noise(), training=moment.training
+        )
 
-    def resolve(self, open_units, drawn):
-        first_open = len(self.units) - open_units
+    def resolve(self, phase, drawn):
+        first_open = len(self.units) - phase.open_units
         per_task = self.strategy.normalisation == "task"
 
         def resolve(task, unit):
@@ -201,7 +201,8 @@ class AdaShareSearch(Search):
 
         return resolve
 
-    def regularisers(self, open_units):
+    def regularisers(self, moment, drawn):
+        open_units = moment.phase.open_units
         if self.strategy.form == "paper":
             log_select = self.gate.log_probabilities()[..., 0]
             sparsity = sparsity_loss(log_select, open_units)
@@ -288,7 +289,7 @@ class AdaSharePlan(Plan):
     def phase(self, step):
         epoch = step // self.steps_per_epoch - self.warmup_epochs
         if epoch < 0:
-            return Phase("warm-up", 0, ("weights",))
+            return Phase("warm-up", 0, ("weights",), "warmup_optimizer")
         opened = self.open_units(epoch)
         name = "search" if opened == self.num_units else "curriculum"
         if self.strategy.alternate == "step":
@@ -378,27 +379,6 @@ def reference_sharing_loss(logits):
     return _pairwise(logits, (np.arange(blocks) + 1) / blocks)
 
 
-def task_correlation(logits):
-    """Cosine between the tasks' policies, on logits centred per task.
-
-    Raw probabilities give about 0.75 for random policies; with its mean over the blocks taken off
-    every task, unrelated policies come out near 0. A policy that is the same at every block has no
-    direction: its correlation with another is 0, with itself 1.
-
-    Args:
-        logits: array of shape `(blocks, tasks)`, log-odds of selecting.
-
-    Returns:
-        Array of shape `(tasks, tasks)` between -1 and 1.
-    """
-    logits = np.asarray(logits, "float64")
-    centred = logits - logits.mean(axis=0, keepdims=True)
-    norms = np.maximum(np.linalg.norm(centred, axis=0), 1e-12)
-    cosine = np.clip(centred.T @ centred / np.outer(norms, norms), -1.0, 1.0)
-    np.fill_diagonal(cosine, 1.0)
-    return cosine
-
-
 def _pairwise(values, emphasis):
     total = ops.zeros(())
     emphasis = ops.convert_to_tensor(emphasis, dtype="float32")
@@ -410,8 +390,3 @@ def _pairwise(values, emphasis):
 
 def _last(values, count):
     return values if count is None else values[values.shape[0] - count :]
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}.")

@@ -7,9 +7,12 @@ open, regularisers, and how an Architecture is read off. None of them writes a t
 
 import abc
 import dataclasses
+import types
 import zlib
+from typing import Any
 
 from keras_mtl.architecture import NORMALISATION
+from keras_mtl.layers.step_seed import StepSeed
 
 
 def child_seed(seed, *purpose):
@@ -24,11 +27,13 @@ class Strategy:
         name: string. Its name in `keras_mtl.build(strategy=...)`.
         granularity: string. The units it chooses about: `"block"`, `"operator"` or `"stage"`.
         normalisation: string. `"shared"` or `"task"`: whose normalisation layers.
+        projections: string. `"shared"` or `"task"`: whose projections stand in for skipped units.
     """
 
     name = None
     granularity = "block"
     normalisation = "shared"
+    projections = "shared"
 
     def get_config(self):
         """Settings as plain data, for `from_config` and `Architecture.origin`."""
@@ -78,20 +83,54 @@ class Phase:
 
     Args:
         name: string. Shown when the phase begins.
-        open_units: int. How many of the last skippable units have open gates.
+        open_units: int. How many of the last units with a gate have it open.
         updates: tuple of `"weights"` and `"policy"`. The groups that a step moves, in order.
+        optimizer: `"optimizer"` or `"warmup_optimizer"`: which of `compile`'s moves the weights.
+        closed: string. What a unit whose gate is not open does, in words.
     """
 
     name: str
     open_units: int
     updates: tuple = ("weights", "policy")
+    optimizer: str = "optimizer"
+    closed: str = "shared by all tasks"
+
+    @property
+    def structure(self):
+        """What decides the graph of a forward pass: phases that agree in it share functions."""
+        return self.name, self.open_units
 
     def describe(self, num_units):
         """The phase in words, for the line that is shown while it is traced."""
         if self.open_units == 0:
-            return f"the {self.name}: all tasks share all {num_units} blocks"
+            return f"the {self.name}: all {num_units} units {self.closed}"
         moved = " and ".join(self.updates)
-        return f"the {self.name}: {self.open_units} of {num_units} blocks open, moving {moved}"
+        return f"the {self.name}: {self.open_units} of {num_units} units open, moving {moved}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Moment:
+    """When a search is asked: everything that gates and regularisers may depend on.
+
+    Args:
+        phase: `Phase`.
+        group: `"weights"` or `"policy"`: what the update at hand moves.
+        step: int, variable or tensor of shape `()`.
+        temperature: scalar. Of the gates.
+        training: bool. Whether gates are sampled.
+        seed: int. The build's.
+    """
+
+    phase: Phase
+    group: str = "weights"
+    step: Any = 0
+    temperature: Any = 1.0
+    training: bool = False
+    seed: int = 0
+
+    def noise(self, *purpose):
+        """Random numbers of one purpose: a function of the seed, the group and the step."""
+        return StepSeed(child_seed(self.seed, "gates", self.group, *purpose), self.step)
 
 
 class Plan(abc.ABC):
@@ -118,25 +157,31 @@ class Search(abc.ABC):
         layers: list of Keras layers that the model must own; the `ArchitectureLayer`s among them
             hold the policy.
         units: tuple of the `Unit`s that have gates, in order; `open_units` counts from the last.
+        limits: mapping from unit name to what it cannot do and why, for `Architecture.summary`.
     """
 
     layers = ()
     units = ()
+    limits = types.MappingProxyType({})
 
     @abc.abstractmethod
     def plan(self, epochs, steps_per_epoch):
         """Returns the `Plan` for a search of this length."""
 
-    @abc.abstractmethod
-    def draw(self, temperature, seed, training):
-        """Draws all gates once for a step; the tensors are handed to `resolve`."""
+    def structures(self):
+        """The phases whose graphs together use every copy, the fully open one last."""
+        return (Phase("search", len(self.units)),)
 
     @abc.abstractmethod
-    def resolve(self, open_units, drawn):
+    def draw(self, moment):
+        """Draws all gates once for an update; what it returns is handed to `resolve`."""
+
+    @abc.abstractmethod
+    def resolve(self, phase, drawn):
         """Returns the `resolve(task, unit)` of `assemble`; `drawn=None` asks for structure only."""
 
     @abc.abstractmethod
-    def regularisers(self, open_units):
+    def regularisers(self, moment, drawn):
         """Returns name -> scalar tensor, already multiplied by their factors."""
 
     @abc.abstractmethod
@@ -160,3 +205,19 @@ def check_normalisation(normalisation):
             f"Received: normalisation={normalisation!r}."
         )
     return normalisation
+
+
+def one_of(name, value, known):
+    """Raises `ValueError` unless a setting has one of the known values."""
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}.")
+
+
+def check_temperature(temperature):
+    """Returns first and last temperature as floats, or says what they must be."""
+    if len(temperature) != 2 or min(temperature) <= 0:
+        raise ValueError(
+            "`temperature` must be two positive numbers, the first and the last. "
+            f"Received: temperature={temperature}."
+        )
+    return tuple(float(t) for t in temperature)

@@ -5,8 +5,11 @@ import pathlib
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
+
+import keras_mtl
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
@@ -15,8 +18,16 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 def examples_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
-    for name in ("multidigits", "nyuv2", "protocol", "backbones"):
+    for name in ("front", "multidigits", "nyuv2", "protocol", "backbones"):
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def untraced():
+    """A few steps of a tiny network are quicker than tracing them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def check_outputs(folder, tasks, methods):
@@ -32,13 +43,10 @@ def check_outputs(folder, tasks, methods):
 
 
 @pytest.mark.slow
-def test_multidigits(tmp_path, monkeypatch, capsys):
+def test_multidigits(tmp_path, capsys):
     import multidigits
 
-    sizes = {"epochs": 1, "search-epochs": 3, "samples": 1, "train": 192}
-    options = [f"--{name}={size}" for name, size in sizes.items()]
-    monkeypatch.setattr(sys, "argv", ["multidigits.py", *options, "--folder", str(tmp_path)])
-    multidigits.main()
+    multidigits.main(["--quick", "--folder", str(tmp_path)])
     methods = ["single-task", "shared", "adashare", "random #1", "random #2"]
     check_outputs(tmp_path, ["left", "right", "sum"], methods)
     first = (tmp_path / "table.md").read_text()
@@ -46,7 +54,7 @@ def test_multidigits(tmp_path, monkeypatch, capsys):
     kept = (tmp_path / "results.json").read_text()
     capsys.readouterr()
     keras.backend.clear_session()  # a new process would count layer names from 1 as well
-    multidigits.main()
+    multidigits.main(["--quick", "--folder", str(tmp_path)])
     assert (tmp_path / "table.md").read_text() == first
     assert (tmp_path / "results.json").read_text() == kept
     assert "Continuing after epoch 3" in capsys.readouterr().out
@@ -60,3 +68,128 @@ def test_nyuv2(tmp_path):
     nyuv2.main(["--quick", "--folder", str(tmp_path)])
     methods = ["single-task", "shared", "adashare", "random #1", "random #2"]
     check_outputs(tmp_path, ["segmentation", "depth", "normals"], methods)
+
+
+@pytest.mark.slow
+def test_front(tmp_path, untraced):
+    import front
+
+    front.main(["--quick", "--ablations", "finetuning", "--folder", str(tmp_path)])
+    table = (tmp_path / "table.md").read_text()
+    methods = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    assert methods == ["single-task", "shared", "auto_mtl λ=0.01", "fine-tuned"]
+    picture = json.loads((tmp_path / "front.json").read_text())
+    assert list(picture["points"]) == ["auto_mtl, by λ", "single-task", "shared", "fine-tuned"]
+    (sweep,), (tuned,) = (picture["points"][name] for name in ("auto_mtl, by λ", "fine-tuned"))
+    assert sweep[0] == tuned[0]  # one plan, trained twice
+    assert sweep[2] == "0.01"
+    assert picture["points"]["single-task"] == [[picture["baseline"], 0.0]]
+    for name in ("front", "policy", "task_correlation"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 2000
+
+
+def test_rows_of_the_front(tmp_path, monkeypatch):
+    """Which searches and candidates the rows are made of; nothing is trained."""
+    import front
+    import protocol
+
+    arguments = front.parse(["--quick", "--samples=1", "--folder", str(tmp_path)])
+    arguments.regularisations = [0.001, 0.01]
+    setup = front.multidigits.experiment(arguments)
+    searches, trained = {}, {}
+
+    def searched(experiment, log, name, strategy):
+        searches[name] = strategy
+        return keras_mtl.build(experiment.backbone, experiment.tasks, strategy, seed=0)
+
+    def best_of(experiment, log, name, plans, **choice):
+        trained[name] = (plans, choice)
+        return None, {"parameters": 1, "total_delta": 0.0}
+
+    monkeypatch.setattr(protocol, "searched", searched)
+    monkeypatch.setattr(protocol, "best_of", best_of)
+    monkeypatch.setattr(protocol, "baselines", lambda experiment, log: {})
+    monkeypatch.setattr(front, "tell_time_left", lambda log: None)
+    rows = front.run(setup, arguments)
+    sweep = ["auto_mtl λ=0.001", "auto_mtl λ=0.01"]
+    assert list(rows) == [*sweep, *front.ABLATIONS.values()]
+    assert {name: (s.regularisation, s.pretrain > 0) for name, s in searches.items()} == {
+        sweep[0]: (0.001, True),
+        sweep[1]: (0.01, True),
+        "w/o L_reg": (0.0, True),
+        "w/o pre-training": (0.01, False),
+    }
+    assert all(len(plans) == setup.samples for plans, _ in trained.values())
+    plans, choice = trained["fine-tuned"]
+    assert plans == trained[sweep[1]][0]
+    assert choice["initial_weights"].strategy == searches[sweep[1]]
+    assert [name for name, (_, choice) in trained.items() if choice] == ["fine-tuned"]
+
+
+def vectors(number, task):
+    """Examples of one task: is the sum, or the difference, of two coordinates positive?"""
+    x = np.random.default_rng(len(task) + number).normal(size=(number, 6)).astype("float32")
+    sign = 1 if task == "sum" else -1
+    return x, {task: (x[:, 0] + sign * x[:, 1] > 0).astype("int32")}
+
+
+def residual_network():
+    x = inputs = keras.Input((6,))
+    for _ in range(2):
+        x = keras.layers.Add()([x, keras.layers.Dense(6, activation="relu")(x)])
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.slow
+def test_protocol_of_two_searches_on_data_of_each_task(tmp_path, capsys, untraced):
+    """A table of several strategies, and tasks with data of their own."""
+    import protocol
+
+    names = ("sum", "difference")
+    train = {name: vectors(64, name) for name in names}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    setup = protocol.Experiment(
+        backbone=residual_network(),
+        tasks=[
+            keras_mtl.Task(name, keras.layers.Dense(2), loss, ["accuracy"], inputs=name)
+            for name in names
+        ],
+        train=train,
+        search_data=keras_mtl.data.search_split(train, batch_size=16),
+        validation={name: vectors(32, name) for name in names},
+        test={name: vectors(32, name) for name in names},
+        epochs=1,
+        search_epochs=3,
+        strategies={
+            "adashare": keras_mtl.strategies.AdaShare(),
+            "auto_mtl": keras_mtl.strategies.AutoMTL(),
+        },
+        optimizer=lambda epochs: keras.optimizers.Adam(0.01),
+        search_optimizers=dict,
+        samples=1,
+        seed=0,
+        folder=tmp_path,
+        batch_size=16,
+    )
+    search, _, rows = protocol.run(setup)
+    assert list(rows) == ["single-task", "shared", "adashare", "auto_mtl", "random"]
+    assert search.strategy.name == "auto_mtl"
+    assert {path.name for path in tmp_path.glob("search_*")} == {
+        "search_adashare.npz",
+        "search_auto_mtl.npz",
+    }
+    # 3 single-task and shared trainings, 2 searches, a candidate of each of 3 methods.
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines[-1].startswith("[ 8/8] random, 1 of 1")
+    assert len(protocol.table(setup, rows).splitlines()) == 7
+    # Without AutoMTL the kept results are used, and AdaShare's own random policies are trained.
+    kept = json.loads((tmp_path / "results.json").read_text())
+    setup.strategies.pop("auto_mtl")
+    _, _, again = protocol.run(setup)
+    assert list(again) == ["single-task", "shared", "adashare", "random #1", "random #2"]
+    assert all(again[name] == rows[name] for name in ("single-task", "shared", "adashare"))
+    now = json.loads((tmp_path / "results.json").read_text())
+    assert {key: now[key] for key in kept if key != "spent"} == {
+        key: kept[key] for key in kept if key != "spent"
+    }
+    assert now["spent"]["training"][0] == kept["spent"]["training"][0] + 2

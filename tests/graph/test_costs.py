@@ -294,7 +294,7 @@ class Subclassed(keras.Model):
 
 @pytest.fixture(autouse=True)
 def own_table(monkeypatch):
-    monkeypatch.setattr(costs, "_TABLE", dict(costs._TABLE))
+    monkeypatch.setattr(costs._TABLE, "entries", dict(costs._TABLE.entries))
     monkeypatch.setattr(costs, "_WARNED", set())
 
 
@@ -331,6 +331,56 @@ def test_registered_layer_and_its_subclasses_are_priced():
     assert call_flops(Special(), (4,)) == 1
 
 
+def test_a_layer_registered_by_name_is_priced():
+    class Elsewhere(Projection):
+        pass
+
+    register_flops(Projection)(lambda layer, inputs, outputs: 1)
+    register_flops("Elsewhere")(lambda layer, inputs, outputs: 2)
+    assert call_flops(Elsewhere(), (4,)) == 2
+    register_flops(Elsewhere)(lambda layer, inputs, outputs: 3)
+    assert call_flops(Elsewhere(), (4,)) == 3
+    assert call_flops(Projection(), (4,)) == 1
+
+
+LENGTH, WIDTH, INNER = 7, 8, 12
+ATTENTION = 4 * LENGTH * WIDTH * WIDTH + 2 * LENGTH * LENGTH * WIDTH
+DENSE = 2 * LENGTH * WIDTH * INNER
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shapes", "expected"),
+    [
+        ("TransformerEncoder", (INNER, 2), [(LENGTH, WIDTH)], 2 * (ATTENTION + DENSE)),
+        # Three heads of two: the projections are 8 to 6.
+        (
+            "TransformerEncoder",
+            (INNER, 3),
+            [(LENGTH, WIDTH)],
+            2 * (4 * LENGTH * 8 * 6 + 2 * LENGTH * LENGTH * 6 + DENSE),
+        ),
+        ("TransformerDecoder", (INNER, 2), [(LENGTH, WIDTH)], 2 * (ATTENTION + DENSE)),
+        # Across: queries and outputs of 7 places, keys and values of 5 with 6 channels.
+        (
+            "TransformerDecoder",
+            (INNER, 2),
+            [(LENGTH, WIDTH), (5, 6)],
+            2 * (ATTENTION + 2 * LENGTH * 8 * 8 + 2 * 5 * 6 * 8 + 2 * LENGTH * 5 * 8 + DENSE),
+        ),
+        ("FNetEncoder", (INNER,), [(LENGTH, WIDTH)], 2 * DENSE),
+        ("PositionEmbedding", (9,), [(LENGTH, WIDTH)], 0),
+        ("TokenAndPositionEmbedding", (20, 9, WIDTH), [(LENGTH,)], 0),
+        ("ReversibleEmbedding", (20, WIDTH), [(LENGTH,)], 0),
+    ],
+)
+def test_keras_hub_by_hand(name, arguments, shapes, expected):
+    keras_hub = pytest.importorskip("keras_hub")
+    layer = getattr(keras_hub.layers, name)(*arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnknownCostWarning)
+        assert call_flops(layer, *shapes) == expected
+
+
 def test_errors():
     with pytest.raises(ValueError) as error:
         flops(layers.Conv2D(8, 3, name="stem"), [(None, None, None, 3)], [(None, None, None, 8)])
@@ -347,7 +397,8 @@ def test_errors():
     with pytest.raises(TypeError) as error:
         register_flops(3)
     assert str(error.value) == (
-        "`layer_class` must be a subclass of `keras.layers.Layer`. Received: layer_class=3."
+        "`layer_class` must be a subclass of `keras.layers.Layer` or the name of one. "
+        "Received: layer_class=3."
     )
 
 

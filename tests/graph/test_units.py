@@ -339,6 +339,83 @@ def test_operators_take_their_normalisation_along():
     assert {name for name, unit in units.items() if unit.searchable} == {"stem", "block1"}
 
 
+def keys_of(graph, values):
+    return [graph.calls[value.node].key for value in values]
+
+
+def test_operators_and_their_skips():
+    """Source, core, tail and skip of operators; a 1x1 projection stands in between shapes."""
+    graph, units = units_by_name(toys.residual(blocks=2, downsample=(2,)), "operator")
+    found = {n: (u.skip_by, u.linear) for n, u in units.items() if u.searchable}
+    assert found == {
+        "stem": ("projection", True),
+        "block1": ("identity", True),
+        "block2": ("projection", True),
+        "block2_second": ("identity", True),
+        "block2_shortcut": ("projection", True),
+    }
+    block = units["block1"]
+    assert [graph.calls[i].key for i in block.tail] == ["block1_bn"]
+    assert keys_of(graph, [block.source, block.core, block.output, block.skip]) == [
+        "stem_relu",
+        "block1",
+        "block1_bn",
+        "stem_relu",
+    ]
+    assert block.extra == () and not block.normalises
+    assert units["stem"].source == Value(INPUT, 0) and units["stem"].skip is None
+    assert units["block2_second"].tail == ()
+    assert units["block2_second"].core == units["block2_second"].output
+    assert units["block1_relu"].skip_by is None and not units["block1_relu"].searchable
+
+
+def test_operators_with_an_activation_are_linear_before_it():
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(4, activation="tanh", name="dense")(x)
+    x = layers.Dense(4, name="plain")(x)
+    x = layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    _, units = units_by_name(keras.Model(inputs, x), "operator")
+    found = {name: (u.skip_by, u.linear, u.activated) for name, u in units.items()}
+    assert found == {
+        "dense": ("identity", True, True),
+        "plain": ("identity", True, False),
+        "lstm": ("identity", False, False),
+    }
+
+
+def test_operators_with_several_normalisations():
+    x = inputs = keras.Input((4,))
+    x = layers.Dense(4, name="dense")(x)
+    x = layers.BatchNormalization(name="first")(x)
+    x = layers.LayerNormalization(name="second")(x)
+    graph, units = units_by_name(keras.Model(inputs, x), "operator")
+    assert list(units) == ["dense"]
+    assert [graph.calls[i].key for i in units["dense"].tail] == ["first", "second"]
+    assert keys_of(graph, [units["dense"].core, units["dense"].output]) == ["dense", "second"]
+
+
+def test_other_outputs_of_an_operator():
+    x = inputs = keras.Input((5, 4))
+    read_all = layers.LSTM(4, return_sequences=True, return_state=True, name="all")
+    x, h, c = read_all(x)
+    x, *_ = layers.LSTM(4, return_sequences=True, return_state=True, name="one")(x)
+    x = layers.LSTM(4, name="last")(x, initial_state=[h, c])
+    _, units = units_by_name(keras.Model(inputs, x), "operator")
+    assert [value.output for value in units["all"].extra] == [1, 2]
+    assert units["all"].skip_by is None
+    # Outputs that nobody reads do not matter.
+    assert units["one"].extra == () and units["one"].skip_by == "identity"
+    assert units["last"].skip_by is None  # changes the rank
+
+
+def test_a_normalisation_alone_is_no_operator():
+    x = inputs = keras.Input((4,))
+    x = layers.BatchNormalization(name="norm")(layers.Activation("relu", name="relu")(x))
+    _, units = units_by_name(keras.Model(inputs, layers.Dense(2, name="dense")(x)), "operator")
+    assert units["norm"].normalises and units["norm"].searchable
+    assert units["norm"].skip_by is None and not units["dense"].normalises
+
+
 def test_a_normalisation_that_is_not_alone_stays_apart():
     inputs = keras.Input((4,))
     x = layers.Dense(4, name="dense")(inputs)

@@ -48,7 +48,13 @@ def test_contract(pinned, training):
 
 
 def test_serialises():
-    arguments = {"num_choices": 3, "pinned": False, "initial": [1.0, 2.0, 3.0], "shape": (2,)}
+    arguments = {
+        "num_choices": 3,
+        "pinned": False,
+        "initial": [1.0, 2.0, 3.0],
+        "shape": (2,),
+        "available": [[True, False, True], [True, True, True]],
+    }
     assert_serialises(GumbelGate, arguments)
 
 
@@ -107,6 +113,20 @@ def test_a_pinned_gate_keeps_the_differences_of_its_first_logits():
     np.testing.assert_allclose(gate.probabilities(), free.probabilities(), rtol=1e-6)
 
 
+def test_options_that_a_gate_does_not_have_by_hand(monkeypatch):
+    available = [[True, True, True], [True, False, True], [True, False, False]]
+    logits = [0.0, 9.0, np.log(3.0).item()]
+    gate = GumbelGate((3,), 3, pinned=False, initial=logits, available=available)
+    expected = [softmax(np.array(logits)), [0.25, 0, 0.75], [1, 0, 0]]
+    np.testing.assert_allclose(gate.probabilities(), expected, rtol=1e-5)
+    assert (np.asarray(gate.probabilities())[~np.array(available)] == 0).all()
+    np.testing.assert_array_equal(gate(temperature=1.0), [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    with_uniform(monkeypatch, np.exp(-1.0))  # G = 0
+    drawn = np.asarray(gate(temperature=0.5, seed=0, training=True))
+    np.testing.assert_allclose(drawn[1:], [[0.1, 0, 0.9], [1, 0, 0]], rtol=1e-5)
+    assert (drawn[~np.array(available)] == 0).all()
+
+
 def test_log_probabilities_do_not_underflow():
     gate = GumbelGate((1,), initial=[-200.0, 0.0])
     np.testing.assert_allclose(gate.log_probabilities(), [[-200.0, 0.0]])
@@ -163,6 +183,18 @@ def test_three_options_follow_their_distribution():
     np.testing.assert_allclose(drawn, softmax(np.array([1.0, 0.5, 0.0])), atol=0.015)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 100.0])
+def test_options_that_a_gate_does_not_have_are_never_drawn(temperature):
+    available = np.tile([True, False, True], (5_000, 1))
+    gate = GumbelGate(
+        (5_000,), 3, pinned=False, initial=[0.0, 80.0, 0.0], available=available.tolist()
+    )
+    drawn = np.asarray(gate(temperature=temperature, seed=0, training=True))
+    assert (drawn[:, 1] == 0).all()
+    assert abs((drawn.argmax(axis=1) == 0).mean() - 0.5) < 4 * 0.5 / np.sqrt(5_000)
+    np.testing.assert_allclose(drawn.sum(axis=1), 1, atol=1e-6)
+
+
 def test_temperature_is_not_frozen_in_a_traced_function():
     gate = GumbelGate((4,), initial=[1.0, 0.0])
     temperature = keras.Variable(5.0, trainable=False)
@@ -212,6 +244,17 @@ def test_gradient_reaches_the_logits(pinned):
     assert_gradient_reaches(gate, gate.architecture_variables, loss)
 
 
+def test_logits_of_options_that_a_gate_does_not_have_get_no_gradient():
+    available = [[True, False, True], [True, True, True]]
+    gate = GumbelGate((2,), 3, pinned=False, available=available)
+    weight = np.array([1.0, 5.0, 3.0], "float32")
+    with tf.GradientTape() as tape:
+        total = ops.sum(weight * gate(temperature=1.0, seed=0, training=True))
+    gradient = np.asarray(tape.gradient(total, gate.logits_variable.value))
+    np.testing.assert_array_equal(gradient != 0, available)
+    assert np.isfinite(gradient).all()
+
+
 def test_gradient_by_hand(monkeypatch):
     # v = σ((a + G1 - G2)/τ), so dv/da = v (1 - v)/τ.
     with_uniform(monkeypatch, np.array([0.3, 0.6]))
@@ -235,6 +278,21 @@ def test_gradient_by_hand(monkeypatch):
         (
             {"initial": [1.0, 2.0, 3.0]},
             "`initial` must be a number or have 2 numbers. Received: initial=[1.0, 2.0, 3.0].",
+        ),
+        (
+            {"pinned": False, "available": [[True, True]]},
+            "`available` must have shape (2, 2) and leave every gate an option, with "
+            "`pinned=False`. Received: shape (1, 2), pinned=False.",
+        ),
+        (
+            {"pinned": False, "available": [[True, True], [False, False]]},
+            "`available` must have shape (2, 2) and leave every gate an option, with "
+            "`pinned=False`. Received: shape (2, 2), pinned=False.",
+        ),
+        (
+            {"available": [[True, True], [True, True]]},
+            "`available` must have shape (2, 2) and leave every gate an option, with "
+            "`pinned=False`. Received: shape (2, 2), pinned=True.",
         ),
     ],
 )

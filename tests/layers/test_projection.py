@@ -7,40 +7,71 @@ import pytest
 import keras_mtl
 from keras_mtl.graph import find_units, read
 from keras_mtl.layers import Projection
+from keras_mtl.layers.projection import centred_positions
 from tests import toys
 from tests.contracts import assert_gradient_reaches, assert_serialises, run_layer_test
 
 
+@pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize(
-    ("shape", "strides", "size"),
+    ("shape", "size"),
     [
-        ((2, 7, 7, 3), (2, 2), (3, 3)),
-        ((2, 8, 6, 3), (1, 2), (8, 3)),
-        ((2, 9, 3), (3,), (3,)),
-        ((2, 4, 4, 4, 3), (2, 2, 4), (2, 2, 1)),
-        ((2, 3), (), ()),
+        ((2, 7, 7, 3), (3, 3)),
+        ((2, 8, 6, 3), (8, 3)),
+        ((2, 9, 3), (3,)),
+        ((2, 4, 4, 4, 3), (2, 2, 1)),
+        ((2, 3), ()),
     ],
 )
-def test_contract(shape, strides, size):
+def test_contract(shape, size, normalise):
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     layer = run_layer_test(
         Projection,
-        {"filters": 5, "strides": strides, "size": size},
+        {"filters": 5, "size": size, "normalise": normalise},
         x,
         expected_shape=(2, *size, 5),
-        weights=5,
-        trainable=3,
+        weights=5 if normalise else 1,
+        trainable=3 if normalise else 1,
     )
     assert layer.compute_output_shape(shape) == (2, *size, 5)
     assert tuple(layer.convolution.kernel.shape) == (3, 5)
 
 
 def test_serialises():
-    assert_serialises(Projection, {"filters": 2, "strides": (2, 1), "size": (4, 5)})
+    assert_serialises(Projection, {"filters": 2, "size": (4, None), "normalise": False})
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "expected"),
+    [
+        (8, 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (8, 4, [0, 2, 4, 6]),  # 3x3, stride 2, "same"
+        (7, 4, [0, 2, 4, 6]),
+        (8, 6, [1, 2, 3, 4, 5, 6]),  # 3x3, "valid"
+        (7, 3, [1, 3, 5]),  # 3x3, stride 2, "valid"
+        (5, 2, [1, 3]),
+        (35, 17, list(range(1, 34, 2))),
+        (9, 3, [1, 4, 7]),  # 3x3, stride 3
+        (224, 56, list(range(1, 222, 4))),  # 4x4, stride 4: between 1 and 2 in every window
+        (5, 1, [2]),
+        (1, 1, [0]),
+    ],
+)
+def test_positions_by_hand(size, wanted, expected):
+    assert list(range(size))[centred_positions(size, wanted)] == expected
+
+
+def test_positions_are_evenly_spaced_inside_the_input():
+    for size in range(1, 40):
+        for wanted in range(1, size + 1):
+            taken = list(range(size))[centred_positions(size, wanted)]
+            assert len(taken) == wanted
+            assert len(set(np.diff(taken))) <= 1
+            assert abs(taken[0] - (size - 1 - taken[-1])) <= 1
 
 
 def test_hand_computed():
-    layer = Projection(1, strides=(2, 2), size=(2, 2))
+    layer = Projection(1, size=(2, 2))
     layer.build((None, 4, 4, 2))
     layer.convolution.kernel.assign([[10.0], [1.0]])
     layer.normalisation.epsilon = 0.0
@@ -56,12 +87,49 @@ def test_hand_computed():
 
 def test_it_is_a_strided_convolution():
     x = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype("float32")
-    layer = Projection(4, strides=(2, 2), size=(4, 4))
+    layer = Projection(4, size=(4, 4), normalise=False)
     found = np.asarray(layer(x))
     convolution = keras.layers.Conv2D(4, 1, strides=2, use_bias=False)
     convolution.build(x.shape)
     convolution.kernel.assign(np.asarray(layer.convolution.kernel)[None, None])
-    np.testing.assert_allclose(found, convolution(x) / np.sqrt(1.001), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, convolution(x), rtol=1e-4, atol=1e-5)
+
+
+def test_it_reads_the_centres_of_a_valid_convolution():
+    kernel = np.zeros((3, 3, 3, 4), "float32")
+    kernel[1, 1] = np.random.default_rng(0).normal(size=(3, 4))
+    convolution = keras.layers.Conv2D(4, 3, strides=(1, 2), use_bias=False)
+    convolution.build((None, 8, 7, 3))
+    convolution.kernel.assign(kernel)
+    x = np.random.default_rng(1).normal(size=(2, 8, 7, 3)).astype("float32")
+    layer = Projection(4, size=(6, 3), normalise=False)
+    layer.build(x.shape)
+    layer.convolution.kernel.assign(kernel[1, 1])
+    np.testing.assert_allclose(layer(x), convolution(x), rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_lengths_are_kept():
+    inputs = keras.Input((None, 8, 3))
+    layer = Projection(2, size=(None, 4))
+    model = keras.Model(inputs, layer(inputs))
+    assert model.output.shape == (None, None, 4, 2)
+    assert layer.compute_output_shape((None, 9, 8, 3)) == (None, 9, 4, 2)
+    for length in (3, 5):
+        assert model(np.ones((1, length, 8, 3))).shape == (1, length, 4, 2)
+
+
+def test_the_mask_is_handed_on():
+    ids = np.array([[1, 2, 3, 0, 0, 0]])
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)
+    model = keras.Model(inputs, keras.layers.LSTM(3)(Projection(2, size=(None,))(x)))
+    np.testing.assert_allclose(model(ids), model(ids[:, :3]), rtol=1e-5)
+    projection = Projection(2, size=(3,))
+    embedded = keras.ops.ones((1, 6, 4))
+    projection(embedded)
+    found = projection.compute_mask(embedded, keras.ops.convert_to_tensor(ids != 0))
+    np.testing.assert_array_equal(found, [[True, True, False]])  # of positions 0, 2 and 4
+    assert projection.compute_mask(embedded, None) is None
 
 
 def test_training_moves_the_statistics_and_inference_does_not():
@@ -76,8 +144,9 @@ def test_training_moves_the_statistics_and_inference_does_not():
     assert not np.allclose(layer.normalisation.moving_mean, before)
 
 
-def test_gradient_reaches_every_variable():
-    layer = Projection(2, strides=(2,), size=(3,))
+@pytest.mark.parametrize(("normalise", "variables"), [(True, 3), (False, 1)])
+def test_gradient_reaches_every_variable(normalise, variables):
+    layer = Projection(2, size=(3,), normalise=normalise)
     x = np.random.default_rng(0).normal(size=(4, 6, 3)).astype("float32")
     weight = np.random.default_rng(1).normal(size=(4, 3, 2)).astype("float32")
     layer(x)
@@ -86,12 +155,22 @@ def test_gradient_reaches_every_variable():
         return keras.ops.sum(weight * layer(x, training=True))
 
     assert_gradient_reaches(layer, layer.trainable_variables, loss)
-    assert len(layer.trainable_variables) == 3
+    assert len(layer.trainable_variables) == variables
+
+
+@pytest.mark.parametrize("size", [(9, 3), (3,), (3, 3, 3), (0, 3)])
+def test_errors(size):
+    with pytest.raises(ValueError) as error:
+        Projection(2, size=size).build((None, 8, 8, 3))
+    assert str(error.value) == (
+        "`size` must have an entry for every spatial axis of the input, not larger than it. "
+        f"Received: size={size} for an input of shape (None, 8, 8, 3)."
+    )
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 7), (2, 2), (1, 5)])
 def test_sizes_of_a_strided_unit(size):
-    """In a model it is given the strides that bring every size to the unit's output."""
+    """In a model it brings every size to the unit's output."""
     inputs = keras.Input((*size, 3))
     x = keras.layers.Conv2D(4, 1, name="stem")(inputs)
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="down")(x)
@@ -105,5 +184,3 @@ def test_sizes_of_a_strided_unit(size):
     assert projection.size == tuple(graph.features.shape[1:-1])
     outputs = model(toys.inputs(backbone, examples=2))
     assert np.isfinite(outputs["classes"]).all()
-    taken = [s * (n - 1) for s, n in zip(projection.strides, projection.size, strict=True)]
-    assert all(last < n for last, n in zip(taken, size, strict=True))  # reads inside the input

@@ -54,6 +54,24 @@ def test_the_step_is_not_frozen_in_a_traced_function():
     assert len({tuple(values.tolist()) for values in found}) == 3
 
 
+def test_it_has_no_variable_of_its_own():
+    """A state would be made again in every traced function, and saved with every model."""
+    step = step_variable()
+    seed = StepSeed(3, step)
+    assert not any(
+        isinstance(value, keras.Variable) for value in vars(seed).values() if value is not step
+    )
+
+    @tf.function
+    def traced():
+        return keras.random.uniform((4,), seed=StepSeed(3, step))
+
+    np.testing.assert_array_equal(traced(), draw(seed))
+    assert {variable.name for variable in traced.get_concrete_function().variables} <= {
+        step.value.name
+    }
+
+
 def test_any_python_int_is_a_seed():
     for seed in (0, 2**31 - 1, 2**31, 2**40):
         assert np.isfinite(draw(StepSeed(seed, 2**30))).all()

@@ -179,8 +179,8 @@ def test_tracing_is_announced(capsys):
     model.fit(split(backbone, tasks), epochs=2, verbose=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if "Tracing" in line]
     assert lines == [
-        "Tracing the warm-up: all tasks share all 1 blocks ...",
-        "Tracing the search: 1 of 1 blocks open, moving weights and policy ...",
+        "Tracing the warm-up: all 1 units shared by all tasks ...",
+        "Tracing the search: 1 of 1 units open, moving weights and policy ...",
     ]
 
 

@@ -62,13 +62,38 @@ def test_policy(tmp_path, num_tasks, num_units):
     assert_nothing_is_cut_off(plot.policy(probabilities, decision.tasks, decision.units))
 
 
+@pytest.mark.parametrize(("num_tasks", "num_units"), SIZES)
+def test_policy_of_three_options(tmp_path, num_tasks, num_units):
+    decision = plan(num_tasks, num_units)
+    probabilities = np.random.default_rng(0).dirichlet((1, 1, 1), size=(num_units, num_tasks))
+    path = tmp_path / "policy.png"
+    figure = plot.policy(
+        probabilities, decision.tasks, decision.units, architecture=decision, path=path
+    )
+    assert imread(path).shape[1] == int(figure.get_size_inches()[0] * 150)
+    panels, strips = figure.axes[::2], figure.axes[1::2]
+    assert len(panels) == len(strips) == num_tasks
+    for index, (panel, strip) in enumerate(zip(panels, strips, strict=True)):
+        shared, own, skip, _ = panel.containers
+        for option, bars in enumerate((shared, own, skip)):
+            heights = [bar.get_height() for bar in bars]
+            np.testing.assert_allclose(heights, probabilities[:, index, option])
+        np.testing.assert_allclose([bar.get_y() + bar.get_height() for bar in skip], 1)
+        chosen = tuple(patch.get_gid() for patch in strip.patches)
+        assert chosen == decision.choices[decision.tasks[index]]
+    assert_nothing_is_cut_off(figure)
+    figure = plot.policy(probabilities, decision.tasks, decision.units)
+    assert len(figure.axes) == num_tasks
+    assert_nothing_is_cut_off(figure)
+
+
 def test_policy_refuses():
     tasks, units = ("depth", "normal"), ("a", "b", "c")
     with pytest.raises(ValueError) as error:
         plot.policy(np.zeros((2, 3)), tasks, units)
     assert str(error.value) == (
-        "`probabilities` must have shape (units, tasks) = (3, 2), both at least 1. "
-        "Received: probabilities.shape=(2, 3)."
+        "`probabilities` must have shape (units, tasks) = (3, 2), both at least 1, or (3, 2, 3) "
+        "for the options ('shared', 'own', 'skip'). Received: probabilities.shape=(2, 3)."
     )
     with pytest.raises(ValueError, match="at least 1"):
         plot.policy(np.zeros((0, 2)), tasks, ())
@@ -76,6 +101,11 @@ def test_policy_refuses():
         plot.policy(np.full((3, 2), 1.5), tasks, units)
     assert str(error.value) == (
         "`probabilities` must lie between 0 and 1. Received: values from 1.5 to 1.5."
+    )
+    with pytest.raises(ValueError) as error:
+        plot.policy(np.full((3, 2, 3), 0.5), tasks, units)
+    assert str(error.value) == (
+        "`probabilities` of the options must sum to 1. Received: sums from 1.5 to 1.5."
     )
     with pytest.raises(ValueError) as error:
         plot.policy(np.zeros((3, 2)), tasks, units, architecture=plan(1, 3))

@@ -21,6 +21,7 @@ from keras_mtl.strategies.adashare import (
     sharing_loss,
     sparsity_loss,
 )
+from keras_mtl.strategies.strategy import Moment, Phase
 from tests import toys
 from tests.contracts import assert_derived_equals_supernet, assert_serialises, set_policy
 
@@ -41,11 +42,21 @@ def search(form="paper", logits=LOGITS, backbone=None, **settings):
     return opened
 
 
+def phase(open_units):
+    """A phase in which so many of the last blocks are open."""
+    return Phase("search", open_units)
+
+
+def moment(open_units):
+    """A moment of that phase."""
+    return Moment(phase(open_units))
+
+
 def gradient(opened, name, open_units):
     """The gradient of one regulariser for the gate's logits."""
     variable = opened.gate.logits_variable
     with tf.GradientTape() as tape:
-        value = opened.regularisers(open_units)[name]
+        value = opened.regularisers(moment(open_units), None)[name]
     found = tape.gradient(value, variable.value)
     return np.asarray(tf.zeros_like(variable.value) if found is None else found)
 
@@ -62,7 +73,7 @@ def test_sparsity_of_the_paper():
 
 def test_sparsity_of_the_paper_and_its_gradient_in_a_search():
     opened = search(sparsity=0.1)
-    found = float(opened.regularisers(3)["sparsity_loss"])
+    found = float(opened.regularisers(moment(3), None)["sparsity_loss"])
     assert found == pytest.approx(0.1 * np.log(0.015), rel=1e-5)
     expected = 0.1 * (1 - ALPHA)
     np.testing.assert_allclose(gradient(opened, "sparsity_loss", 3)[..., 0], expected, rtol=1e-5)
@@ -114,7 +125,9 @@ def test_sharing_counts_each_pair_of_tasks_once():
 
 def test_sharing_of_the_paper_and_its_gradient_in_a_search():
     opened = search(sharing=0.2)
-    assert float(opened.regularisers(3)["sharing_loss"]) == pytest.approx(0.2 * (0.5 / 3 + 0.1))
+    assert float(opened.regularisers(moment(3), None)["sharing_loss"]) == pytest.approx(
+        0.2 * (0.5 / 3 + 0.1)
+    )
     sign = np.array([[1, -1], [-1, 1], [-1, 1]])
     weight = np.array([[2 / 3], [1 / 3], [0]])
     expected = 0.2 * weight * sign * ALPHA * (1 - ALPHA)
@@ -128,7 +141,9 @@ def test_sharing_of_the_reference_and_its_gradient_in_a_search():
     opened = search("reference", sharing=0.2)
     difference = np.abs(LOGITS[:, 0] - LOGITS[:, 1]) / 2
     expected = 0.2 * (difference * [1 / 3, 2 / 3, 1]).sum()
-    assert float(opened.regularisers(3)["sharing_loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(opened.regularisers(moment(3), None)["sharing_loss"]) == pytest.approx(
+        expected, rel=1e-5
+    )
     sign = np.array([[1, -1], [-1, 1], [-1, 1]])
     slopes = 0.2 * sign * np.array([[1 / 3], [2 / 3], [1]])
     for open_units in (0, 3):
@@ -141,13 +156,13 @@ def test_default_factors():
     assert search().sparsity == pytest.approx(0.05 / 3)
     assert search("reference").sparsity == 0.05
     assert search(sparsity=0.0).sparsity == 0.0
-    assert float(search(sparsity=0.0).regularisers(3)["sparsity_loss"]) == 0.0
+    assert float(search(sparsity=0.0).regularisers(moment(3), None)["sparsity_loss"]) == 0.0
 
 
 def test_the_paper_sparsity_keeps_its_gradient_far_out():
     opened = search(logits=np.full((3, 2), -60.0))
     np.testing.assert_allclose(gradient(opened, "sparsity_loss", 3), 0.05 / 3, rtol=1e-4)
-    assert np.isfinite(float(opened.regularisers(3)["sparsity_loss"]))
+    assert np.isfinite(float(opened.regularisers(moment(3), None)["sparsity_loss"]))
 
 
 # Gates --------------------------------------------------------------------------------------------
@@ -173,7 +188,7 @@ def test_closed_units_are_selected_and_open_ones_mixed():
     opened = search()
     units = {unit.name: unit for unit in find_units(read(toys.mlp()))}
     drawn = np.arange(12.0).reshape(3, 2, 2)
-    resolve = opened.resolve(2, drawn)
+    resolve = opened.resolve(phase(2), drawn)
     assert resolve("a", units["stem"]) == Use()
     assert resolve("b", units["block1"]) == Use()
     for row, name in ((1, "block2"), (2, "block3")):
@@ -181,14 +196,14 @@ def test_closed_units_are_selected_and_open_ones_mixed():
             mix = resolve(task, units[name])
             assert isinstance(mix, Mix) and mix.options == (Use(), Skip())
             np.testing.assert_array_equal(mix.weights, drawn[row, column])
-    structure = opened.resolve(3, None)("a", units["block1"])
+    structure = opened.resolve(phase(3), None)("a", units["block1"])
     assert isinstance(structure, Mix) and structure.weights is None
 
 
 def test_normalisation_per_task():
     opened = search(normalisation="task")
     units = {unit.name: unit for unit in find_units(read(toys.mlp()))}
-    resolve = opened.resolve(1, None)
+    resolve = opened.resolve(phase(1), None)
     assert resolve("b", units["block1"]) == Use("shared", "b")
     assert resolve("b", units["block3"]).options == (Use("shared", "b"), Skip("shared", "b"))
 
@@ -203,7 +218,7 @@ def test_an_open_block_is_mixed_by_its_decision():
         model.graph,
         model.units,
         model.task_names,
-        model.search.resolve(2, ops.convert_to_tensor(drawn)),
+        model.search.resolve(phase(2), ops.convert_to_tensor(drawn)),
         model.copies,
         [ops.convert_to_tensor(x)],
     )["classes"]
@@ -240,12 +255,12 @@ def test_closed_blocks_get_no_gradient_from_the_tasks():
     x = ops.convert_to_tensor(toys.inputs(backbone, examples=3))
     gate = model.search.gate
     with tf.GradientTape() as tape:
-        drawn = model.search.draw(ops.ones(()), 3, True)
+        drawn = model.search.draw(Moment(phase(1), training=True, seed=3))
         features = assemble(
             model.graph,
             model.units,
             model.task_names,
-            model.search.resolve(1, drawn),
+            model.search.resolve(phase(1), drawn),
             model.copies,
             [x],
         )
