@@ -25,15 +25,18 @@ ABLATIONS = {
     "pretraining": "w/o pre-training",
     "finetuning": "fine-tuned",
 }
+SEARCHED_ANEW = ("regulariser", "pretraining")
 
 
 def run(setup, arguments):
     """Trains everything; returns the rows of the table, the baselines first."""
     log = protocol.Log(setup)
-    searches = list(map(sweep_name, arguments.regularisations))
-    searches += [name for name in arguments.ablations if name in ("regulariser", "pretraining")]
-    compared = len(arguments.regularisations) + len(arguments.ablations)
-    log.expect(trainings=len(setup.tasks) + 1 + compared * setup.samples, searches=len(searches))
+    num_sweep = len(arguments.regularisations)
+    compared = num_sweep + len(arguments.ablations)
+    log.expect(
+        trainings=len(setup.tasks) + 1 + compared * setup.samples,
+        searches=num_sweep + sum(name in SEARCHED_ANEW for name in arguments.ablations),
+    )
     rows = protocol.baselines(setup, log)
     for value in arguments.regularisations:
         tell_time_left(log)

@@ -61,6 +61,7 @@ def task(domain):
 
 def experiment(arguments):
     keras.utils.set_random_seed(arguments.seed)
+    named = arguments.strategy
     domains = None if arguments.domains == ["all"] else arguments.domains
     texts = [
         keras_mtl.data.load_reviews(split, domains=domains, seed=arguments.seed)
@@ -76,9 +77,10 @@ def experiment(arguments):
     )
     largest = max(len(y) for _, y in train.values())
     steps = -(-largest // arguments.batch)
-    strategies = {"adashare": keras_mtl.strategies.AdaShare(max_stages=2)}
-    if arguments.strategy != "adashare":
-        strategies[arguments.strategy] = keras_mtl.strategies.get(arguments.strategy)
+    strategies = {
+        "adashare": keras_mtl.strategies.AdaShare(max_stages=2),
+        "auto_mtl": keras_mtl.strategies.AutoMTL(regularisation=arguments.regularisation),
+    }
     return protocol.Experiment(
         backbone=transformer(arguments.vocabulary, arguments.length, width=arguments.width),
         tasks=[task(domain) for domain in train],
@@ -90,7 +92,7 @@ def experiment(arguments):
         test=test,
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
-        strategies=strategies,
+        strategies={name: strategies[name] for name in dict.fromkeys(["adashare", named])},
         optimizer=lambda epochs: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(2e-3, epochs * steps)
         ),
@@ -108,7 +110,8 @@ def experiment(arguments):
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--strategy", default="auto_mtl", help="a searching strategy, by name")
+    parser.add_argument("--strategy", default="auto_mtl", choices=("adashare", "auto_mtl"))
+    parser.add_argument("--regularisation", type=float, default=0.03, help="λ of AutoMTL")
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), help='or "all"')
     parser.add_argument("--vocabulary", type=int, default=8000)
     parser.add_argument("--length", type=int, default=96, help="tokens of a text")

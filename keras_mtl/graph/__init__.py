@@ -9,6 +9,7 @@ from keras_mtl.graph.costs import flops, parameters, register_flops
 from keras_mtl.graph.operators import Support, register_operator, skip_kind, support
 from keras_mtl.graph.units import (
     Unit,
+    can_project,
     context_calls,
     find_units,
     is_normalisation,
@@ -22,6 +23,7 @@ __all__ = [
     "Support",
     "Unit",
     "Value",
+    "can_project",
     "context_calls",
     "find_units",
     "flops",

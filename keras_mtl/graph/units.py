@@ -130,6 +130,19 @@ def find_units(graph, granularity="block"):
     return finder.units(groups, finder.unit)
 
 
+def can_project(graph, unit):
+    """Whether a 1x1 projection can stand in for a unit: one input, no larger output."""
+    if unit.skip is not None or len(unit.inputs) != 1:
+        return False
+    source, target = graph.spec(unit.inputs[0]), graph.spec(unit.output)
+    sizes = zip(source.shape[1:-1], target.shape[1:-1], strict=False)
+    return (
+        len(source.shape) == len(target.shape)
+        and "float" in str(source.dtype)
+        and all(a is not None and b is not None and a >= b for a, b in sizes)
+    )
+
+
 class _Finder:
     """Holds what the granularities share: who reads what, and what is context."""
 

@@ -56,11 +56,15 @@ class Projection(keras.layers.Layer):
             slice(None) if m is None else centred_positions(n, m)
             for n, m in zip(spatial, self.size, strict=True)
         )
-        self.convolution = keras.layers.Dense(self.filters, use_bias=False, dtype=self.dtype_policy)
+        self.convolution = keras.layers.Dense(
+            self.filters, use_bias=False, dtype=self.dtype_policy, name="convolution"
+        )
         self.convolution.build(input_shape)
         self.normalisation = None
         if self.normalise:
-            self.normalisation = keras.layers.BatchNormalization(dtype=self.dtype_policy)
+            self.normalisation = keras.layers.BatchNormalization(
+                dtype=self.dtype_policy, name="normalisation"
+            )
             self.normalisation.build((*input_shape[:-1], self.filters))
         self.built = True
 

@@ -14,8 +14,8 @@ class SelectOrSkip(keras.layers.Layer):
 
     Call arguments:
         inputs: list of tensors of one shape, `(batch, ...)`.
-        decision: tensor of shape `(len(inputs),)`, or a tuple of as many scalars; `None` in it
-            marks an input that is weighted already.
+        decision: tensor of shape `(len(inputs),)`, or a tuple of as many scalars (all
+            tensors or all numbers); `None` in it marks an input that is weighted already.
 
     Returns:
         Tensor of the shape and type of `inputs[0]`.

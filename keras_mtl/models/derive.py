@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_mtl.architecture import SKIP
 from keras_mtl.assemble import assemble, count, resolve_architecture
 from keras_mtl.errors import ArchitectureError
-from keras_mtl.graph import find_units
+from keras_mtl.graph import can_project, find_units
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
@@ -90,4 +91,17 @@ def fitted(graph, units, tasks, architecture):
             f"`architecture` must be for the tasks {list(names)}, in this order. "
             f"Received: an architecture for {list(architecture.tasks)}."
         )
+    for unit in units:
+        skips = unit.searchable and any(architecture.choice(t, unit.name) == SKIP for t in names)
+        if skips and not _can_skip(graph, unit, architecture.granularity):
+            raise ArchitectureError(
+                f"`architecture` must skip only what can be skipped. Received: 'skip' at "
+                f"{unit.name!r}, whose output nothing of the shape of its input can replace."
+            )
     return architecture
+
+
+def _can_skip(graph, unit, granularity):
+    if granularity == "operator":
+        return unit.skip_by is not None
+    return unit.skip is not None or can_project(graph, unit)

@@ -164,6 +164,7 @@ class MultiTaskSearchModel(TaskModel):
 
     def _make_plan(self, epochs, steps_per_epoch):
         if self.plan is None:
+            self._plan = self.search.plan(epochs, steps_per_epoch)  # may refuse: nothing is kept
             self._planned.assign([epochs, steps_per_epoch])
         planned = tensorflow_step.read_now(self._planned).tolist()
         if planned[1] != steps_per_epoch:
@@ -383,7 +384,7 @@ class MultiTaskSearchModel(TaskModel):
                 "settings": self.strategy.get_config(),
                 "seed": self.seed,
                 "step": self.current_step(),
-                "skippable": tuple(unit.name for unit in self.search.units),
+                "skippable": self.search.skippable,
                 **({"limits": dict(self.search.limits)} if self.search.limits else {}),
                 **origin,
             },

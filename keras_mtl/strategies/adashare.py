@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_mtl.architecture import SHARED, SKIP
 from keras_mtl.assemble import Mix, Skip, Use, unit_costs
+from keras_mtl.graph import can_project
 from keras_mtl.layers import GumbelGate
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.schedules import ExponentialTemperature
@@ -234,7 +235,8 @@ class AdaShareSearch(Search):
         return task_correlation(logits[..., 0] - logits[..., 1])
 
     def most_likely(self):
-        return self._choices(self.probabilities() >= 0.5)
+        logits = ops.convert_to_numpy(self.gate.logits())  # ties as in the gate
+        return self._choices(logits[..., 0] >= logits[..., 1])
 
     def sample(self, generator):
         probabilities = self.probabilities()
@@ -330,19 +332,6 @@ def find_skippable(graph, units, skippable="auto"):
         unit
         for unit in units
         if unit.skip_by in kinds or ("projection" in kinds and can_project(graph, unit))
-    )
-
-
-def can_project(graph, unit):
-    """Whether a 1x1 projection can stand in for a unit: one input, no larger output."""
-    if unit.skip is not None or len(unit.inputs) != 1:
-        return False
-    source, target = graph.spec(unit.inputs[0]), graph.spec(unit.output)
-    sizes = zip(source.shape[1:-1], target.shape[1:-1], strict=False)
-    return (
-        len(source.shape) == len(target.shape)
-        and "float" in str(source.dtype)
-        and all(a is not None and b is not None and a >= b for a, b in sizes)
     )
 
 

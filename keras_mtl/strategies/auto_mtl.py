@@ -153,8 +153,14 @@ class AutoMTLSearch(Search):
         )
         self.layers = [self.gate]
         self.emphasis = depth_emphasis(depths(graph, rows))
-        costs = [np.sum([unit_costs(graph, u) for u in same], axis=0) for same, _, _ in rows]
-        self.unit_costs = np.array(costs, "float32")
+        costs = [[unit_costs(graph, unit) for unit in same] for same, _, _ in rows]
+        self.unit_costs = np.array(
+            [(calls[0][0], sum(work for _, work in calls)) for calls in costs], "float32"
+        )
+
+    @property
+    def skippable(self):
+        return tuple(u.name for u, can in zip(self.units, self.available[:, 2], strict=True) if can)
 
     def plan(self, epochs, steps_per_epoch):
         return AutoMTLPlan(self.strategy, len(self.units), epochs, steps_per_epoch)
@@ -213,6 +219,7 @@ class AutoMTLSearch(Search):
         return {"regularisation_loss": self.strategy.regularisation * loss}
 
     def monitors(self):
+        # Of operators with their normalisation; the projections of skips are left out.
         shared, own, skip = ops.unstack(self.gate.probabilities(), axis=-1)
         copies = 1.0 - ops.prod(1.0 - shared, axis=1) + ops.sum(own, axis=1)
         return {
@@ -307,7 +314,7 @@ class AutoMTLPlan(Plan):
 
 def find_operators(graph, units):
     """The operators with a choice: `(units of one layer, which options, what is missing)` each."""
-    by_layer = {}
+    by_layer, masks = {}, _mask_maker(graph) is not None
     for unit in units:
         if unit.searchable and not unit.normalises:
             by_layer.setdefault(graph.calls[unit.core.node].key, []).append(unit)
@@ -316,11 +323,14 @@ def find_operators(graph, units):
         layer = graph.calls[same[0].core.node].operation
         known = support(layer)
         skips = known.skip and all(unit.skip_by is not None for unit in same)
+        stops = skips and masks and not layer.supports_masking
+        skips = skips and not stops
         missing = []
         if not known.own:
             missing.append(f"no copies ({known.why})")
         if not skips:
             why = known.why if not known.skip else _why_no_skip(graph, layer, same)
+            why = "stops an implicit mask" if stops else why
             missing.append(f"never skipped ({why})")
         if len(same) > 1:
             missing.append(f"one choice for its {len(same)} calls")
@@ -368,12 +378,19 @@ def policy_regulariser(policy, emphasis, available, scale=1.0):
     return ops.sum(terms * ops.cast(ops.convert_to_tensor(weight), "float32"))
 
 
-def _refuse_masks(graph):
+def _mask_maker(graph):
+    """The first call that makes an implicit mask, or `None`."""
     for call in graph.calls:
         layer = call.operation
         if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
-            raise ValueError(
-                "`sampling` must be 'soft' for a backbone with implicit masks, which do not pass "
-                f"through an executed branch. Received: sampling='hard' and layer {call.key!r}, "
-                "which makes a mask. Hand masks over as arguments, or use 'soft'."
-            )
+            return call
+    return None
+
+
+def _refuse_masks(graph):
+    if call := _mask_maker(graph):
+        raise ValueError(
+            "`sampling` must be 'soft' for a backbone with implicit masks, which do not pass "
+            f"through an executed branch. Received: sampling='hard' and layer {call.key!r}, "
+            "which makes a mask. Hand masks over as arguments, or use 'soft'."
+        )

@@ -20,7 +20,8 @@ def random_policies(architecture, *, per_task, samples, seed):
         A list of `samples` architectures.
 
     Raises:
-        ArchitectureError: when the architecture does not say which units may be skipped.
+        ArchitectureError: when the architecture does not say which units may be skipped, or has
+            own copies.
 
     Reference:
         [AdaShare](https://arxiv.org/abs/1911.12423), section 4, "Ablation Studies".
@@ -30,6 +31,12 @@ def random_policies(architecture, *, per_task, samples, seed):
         raise ArchitectureError(
             "`architecture` must come from a search that says which units may be skipped. "
             f"Received: origin={dict(architecture.origin)}."
+        )
+    if any(choice not in (SHARED, SKIP) for row in architecture.choices.values() for choice in row):
+        raise ArchitectureError(
+            "`architecture` must share or skip every unit. Received: one with copies. Use "
+            "`keras_mtl.build(backbone, tasks, strategy).decide(samples=...)` of a search that was "
+            "never trained."
         )
     places = np.array([architecture.units.index(unit) for unit in skippable])
     skipped = {

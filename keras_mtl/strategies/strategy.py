@@ -164,6 +164,11 @@ class Search(abc.ABC):
     units = ()
     limits = types.MappingProxyType({})
 
+    @property
+    def skippable(self):
+        """Names of the units that may be skipped."""
+        return tuple(unit.name for unit in self.units)
+
     @abc.abstractmethod
     def plan(self, epochs, steps_per_epoch):
         """Returns the `Plan` for a search of this length."""

@@ -31,11 +31,15 @@ def test_hand_computed():
 
 def test_a_decision_of_several_numbers():
     block, shortcut = np.array([[4.0, -8.0]]), np.array([[100.0, 10.0]])
-    decision = (ops.convert_to_tensor(0.25), 0.75)
-    np.testing.assert_allclose(SelectOrSkip()([block, shortcut], decision), [[76.0, 5.5]])
+    decision = (ops.convert_to_tensor(0.25), ops.convert_to_tensor(0.75))
+    np.testing.assert_allclose(SelectOrSkip()([block, shortcut], decision=decision), [[76.0, 5.5]])
     # `None`: this one is weighted already.
-    np.testing.assert_allclose(SelectOrSkip()([block, shortcut], (None, 0.5)), [[54.0, -3.0]])
-    np.testing.assert_allclose(SelectOrSkip()([block, shortcut], (0.5, None)), [[102.0, 6.0]])
+    np.testing.assert_allclose(
+        SelectOrSkip()([block, shortcut], decision=(None, 0.5)), [[54.0, -3.0]]
+    )
+    np.testing.assert_allclose(
+        SelectOrSkip()([block, shortcut], decision=(0.5, None)), [[102.0, 6.0]]
+    )
 
 
 @pytest.mark.parametrize(("decision", "chosen"), [([1.0, 0.0], 0), ([0.0, 1.0], 1)])
