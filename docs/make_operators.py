@@ -30,8 +30,9 @@ AFTER_TABLE = """
 - **skip**: where shapes allow it, a task may leave the operator out. The skip begins with its first
   input; of attention, that is the query.
 - **mixed**: while the choice is open, copies are mixed by mixing their weights, one call for all of
-  them, since the output is linear in the weights. Only exactly these classes, without activation,
-  LoRA, quantisation and activity regulariser; of the others the outputs are mixed.
+  them, since the output is linear in the weights; an activation in the layer runs on the mixture.
+  Only exactly these classes, without LoRA, quantisation and activity regulariser; of the others the
+  outputs are mixed.
 - Wrappers (`TimeDistributed`, `SpectralNormalization`) are as the layer inside; outputs are mixed.
 - The state of a `stateful` recurrent layer belongs to its copy; several paths that call one copy
   write one state.

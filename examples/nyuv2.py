@@ -99,6 +99,10 @@ def experiment(arguments):
         strides=(1, 2, 2, 1),
         stem_stride=2,
     )
+    strategies = {
+        "adashare": keras_mtl.strategies.AdaShare(),
+        "auto_mtl": keras_mtl.strategies.AutoMTL(regularisation=arguments.regularisation),
+    }
     names = dict.fromkeys(["adashare", arguments.strategy])
     return protocol.Experiment(
         backbone=backbone,
@@ -109,7 +113,7 @@ def experiment(arguments):
         test=dataset("test", arguments).batch(arguments.batch),
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
-        strategies={name: keras_mtl.strategies.get(name) for name in names},
+        strategies={name: strategies[name] for name in names},
         optimizer=lambda epochs: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(2e-3, epochs * batches)
         ),
@@ -129,8 +133,12 @@ def experiment(arguments):
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--strategy", default="adashare", help="a searching one; AdaShare is a row anyway"
+        "--strategy",
+        default="adashare",
+        choices=("adashare", "auto_mtl"),
+        help="AdaShare is a row anyway",
     )
+    parser.add_argument("--regularisation", type=float, default=0.1, help="λ of AutoMTL")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--half", action="store_true", help="half the resolution")
     parser.add_argument("--epochs", type=int, default=30, help="of every training")

@@ -320,32 +320,31 @@ def find_operators(graph, units):
             by_layer.setdefault(graph.calls[unit.core.node].key, []).append(unit)
     rows = []
     for same in by_layer.values():
-        layer = graph.calls[same[0].core.node].operation
-        known = support(layer)
-        skips = known.skip and all(unit.skip_by is not None for unit in same)
-        stops = skips and masks and not layer.supports_masking
-        skips = skips and not stops
+        known = support(graph.calls[same[0].core.node].operation)
+        no_skip = _why_no_skip(graph, same, masks)
         missing = []
         if not known.own:
             missing.append(f"no copies ({known.why})")
-        if not skips:
-            why = known.why if not known.skip else _why_no_skip(graph, layer, same)
-            why = "stops an implicit mask" if stops else why
-            missing.append(f"never skipped ({why})")
+        if no_skip:
+            missing.append(f"never skipped ({no_skip})")
         if len(same) > 1:
             missing.append(f"one choice for its {len(same)} calls")
-        if known.own or skips:
-            rows.append((same, (True, known.own, skips), ", ".join(missing)))
+        if known.own or not no_skip:
+            rows.append((same, (True, known.own, not no_skip), ", ".join(missing)))
     return rows
 
 
-def _why_no_skip(graph, layer, same):
-    unit = next(unit for unit in same if unit.skip_by is None)
-    if unit.extra:
-        return "has several outputs"
-    if unit.source is None:
-        return "has no input"
-    return skip_kind(layer, graph.spec(unit.source), graph.spec(unit.core))[1]
+def _why_no_skip(graph, same, masks):
+    """Why the calls of one layer cannot be skipped; empty where they can."""
+    layer = graph.calls[same[0].core.node].operation
+    for unit in same:
+        if unit.skip_by is None and unit.extra:
+            return "has several outputs"
+        if unit.skip_by is None and unit.source is None:
+            return "has no input"
+        if unit.skip_by is None:
+            return skip_kind(layer, graph.spec(unit.source), graph.spec(unit.core))[1]
+    return "stops an implicit mask" if masks and not layer.supports_masking else ""
 
 
 def depths(graph, rows):

@@ -84,8 +84,8 @@ class DenseOfMine(layers.Dense):
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Conv2D(2, 3, activation="relu"),
         layers.Dense(2, activity_regularizer="l2"),
+        layers.Dense(2, activation=layers.PReLU()),
         layers.SeparableConv1D(2, 3),
         layers.SeparableConv2D(2, 3),
         layers.TimeDistributed(layers.Dense(2)),
@@ -110,6 +110,11 @@ class DenseOfMine(layers.Dense):
 )
 def test_not_linear(layer):
     assert support(layer) == Support()
+
+
+def test_linear_before_the_activation():
+    assert support(layers.Conv2D(2, 3, activation="relu")) == Support(linear=True, activated=True)
+    assert support(layers.Conv2D(2, 3, activation="linear")) == Support(linear=True)
 
 
 @pytest.mark.parametrize(

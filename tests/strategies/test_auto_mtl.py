@@ -579,3 +579,42 @@ def test_sampling_hard_refuses_implicit_masks():
         "masks over as arguments, or use 'soft'.",
         lambda: keras_mtl.build(recurrent(), toys.tasks(), AutoMTL(sampling="hard")),
     )
+
+
+def test_an_operator_that_stops_an_implicit_mask_is_never_skipped():
+    """Its skip would hand the mask on, where the operator itself does not."""
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    x = layers.Embedding(10, 4, mask_zero=True, name="words")(ids)
+    with pytest.warns(UserWarning, match="mask"):  # Keras says that the convolution drops it
+        x = layers.Conv1D(4, 3, padding="same", name="convolution")(x)
+    backbone = keras.Model(ids, layers.LSTM(4, name="last")(x))
+    opened = open_search(backbone)
+    assert opened.limits["convolution"] == "never skipped (stops an implicit mask)"
+    assert opened.available[opened.rows["convolution"]].tolist() == [True, True, False]
+
+
+def test_parameters_of_a_layer_that_is_used_twice_count_once():
+    opened = open_search(toys.siamese())
+    size, work = opened.unit_costs[opened.rows["encoder"]]
+    assert (size, work) == (4 * 4 + 4, 2 * 2 * 4 * 4)
+
+
+def test_random_policies_of_another_method_are_refused():
+    model = keras_mtl.build(toys.mlp(blocks=1), toys.tasks(), "auto_mtl", seed=0)
+    plan = model.decide(samples=1, seed=0)[0]
+    assert "own" in {choice for row in plan.choices.values() for choice in row}
+    with pytest.raises(keras_mtl.errors.ArchitectureError, match="must share or skip every unit"):
+        keras_mtl.strategies.random_policies(plan, per_task=True, samples=1, seed=0)
+
+
+def test_a_skip_that_nothing_can_replace_is_refused():
+    backbone, tasks = recurrent(), [toys.regression("a")]
+    plan = keras_mtl.build(backbone, tasks, "auto_mtl", seed=0).decide()
+    for unit in ("words", "last"):
+        row = ["skip" if name == unit else "shared" for name in plan.units]
+        with pytest.raises(
+            keras_mtl.errors.ArchitectureError,
+            match=rf"^`architecture` must skip only what can be skipped\. Received: 'skip' at "
+            rf"'{unit}', whose output nothing of the shape of its input can replace\.$",
+        ):
+            keras_mtl.build(backbone, tasks, architecture=plan.replace(choices={"a": row}))

@@ -1,0 +1,144 @@
+"""One dataset per task: training, searching, costs, saving and serving with inputs of their own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_mtl
+from keras_mtl.errors import DataError
+from keras_mtl.strategies import AutoMTL
+from tests import toys
+
+LENGTHS = {"books": 20, "music": 13}
+
+
+def task(name, inputs):
+    return keras_mtl.Task(name, keras_mtl.heads.Regressor(1), "mse", inputs=inputs)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    keras.utils.set_random_seed(0)
+    return toys.mlp(blocks=2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+    found = {}
+    for name, length in LENGTHS.items():
+        x = generator.normal(size=(length, 8)).astype("float32")
+        found[name] = x, x.mean(axis=1, keepdims=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return [task(name, name) for name in LENGTHS]
+
+
+@pytest.fixture(scope="module")
+def searched(backbone, tasks, data):
+    model = keras_mtl.build(backbone, tasks, AutoMTL(pretrain=0.5), seed=0)
+    model.compile("sgd", "adam", run_eagerly=True)
+    pairs = keras_mtl.data.search_split(data, batch_size=5)
+    validation = keras_mtl.data.join_tasks(data, 5, training=False)
+    model.fit(pairs, validation_data=validation, epochs=2, verbose=0)
+    return model
+
+
+def test_nothing_is_computed_in_common_for_different_data(backbone, tasks):
+    apart = keras_mtl.build(backbone, tasks, "shared", seed=0).architecture
+    common = [task(name, "all") for name in LENGTHS]
+    together = keras_mtl.build(backbone, common, "shared", seed=0).architecture
+    assert apart.parameters() == together.parameters()
+    assert apart.flops() == apart.flops("books") + apart.flops("music")
+    trunk = 3 * 2 * 8 * 8
+    assert together.flops() == apart.flops() - trunk
+
+
+def test_training_sees_every_example_of_every_task(backbone, tasks, data):
+    model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    found = model.evaluate(
+        keras_mtl.data.join_tasks(data, 4, training=False), verbose=0, return_dict=True
+    )
+    outputs = model.network({name: x[:13] for name, (x, _) in data.items()})
+    assert set(outputs) == set(LENGTHS)
+    for name, (x, y) in data.items():
+        predicted = model.task_network(name)(x)
+        expected = np.mean((np.asarray(predicted) - y) ** 2)
+        assert found[f"{name}_loss"] == pytest.approx(expected, rel=1e-4)
+    history = model.fit(keras_mtl.data.join_tasks(data, 5), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and len(history["books_loss"]) == 2
+
+
+def test_a_batch_of_one_task_does_not_touch_the_other(backbone, tasks, data):
+    """Gradients of one task's loss reach the shared trunk and its own head, not the other's."""
+    model = keras_mtl.build(backbone, tasks, "independent", seed=0)
+    x = {name: arrays[0][:4] for name, arrays in data.items()}
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x, training=True)["books"])
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    reached = {v.path for v, g in zip(variables, gradients, strict=True) if g is not None}
+    assert reached and all("music" not in path for path in reached)
+
+
+def test_a_search_decides_and_derives(searched, backbone, tasks, data):
+    plan = searched.decide()
+    derived = keras_mtl.build(backbone, tasks, architecture=plan, initial_weights=searched)
+    x = {name: arrays[0][:4] for name, arrays in data.items()}
+    expected, found = searched(x), derived(x)
+    for name in LENGTHS:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    assert plan.flops() <= plan.flops("books") + plan.flops("music")
+
+
+def test_saving_and_serving(searched, backbone, tasks, data, tmp_path):
+    model = keras_mtl.build(
+        backbone, tasks, architecture=searched.decide(), initial_weights=searched
+    )
+    x = {name: arrays[0][:4] for name, arrays in data.items()}
+    expected = model(x)
+    model.save(tmp_path / "model.keras")  # not compiled: that is no reason to refuse
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(x)["music"], expected["music"])
+    model.export(tmp_path / "saved", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    both = served["serve"](**{name: tf.constant(array) for name, array in x.items()})
+    for name in LENGTHS:
+        # An endpoint of one task takes the inputs of that task only.
+        alone = served[name](**{name: tf.constant(x[name])})
+        np.testing.assert_allclose(alone[name], expected[name], atol=1e-6)
+        np.testing.assert_allclose(both[name], expected[name], atol=1e-6)
+
+
+def test_several_inputs_of_one_set(tmp_path):
+    tasks = [task("books", "books"), task("music", "music")]
+    model = keras_mtl.build(toys.masked(), tasks, "shared", seed=0)
+    assert sorted(x.name for x in model.network.inputs) == [
+        "books_mask",
+        "books_sequence",
+        "music_mask",
+        "music_sequence",
+    ]
+
+
+def test_inputs_that_do_not_fit_are_refused(searched, backbone, tasks, data):
+    model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    model.compile("sgd")
+    x, y = data["books"]
+    with pytest.raises(
+        DataError,
+        match=r"^The inputs must be a dict with one entry for each of \['books', 'music'\], since "
+        r"every task has its own\. Received: .*shape \(20, 8\)\. "
+        r"Use `keras_mtl\.data\.join_tasks`\.$",
+    ):
+        model.fit(x, {"books": y, "music": y})
+    wrong = {"books": (x, y), "music": (x[:, :5], y)}
+    with pytest.raises(DataError, match=r"^Input 'music' must have shape"):
+        model.fit(keras_mtl.data.join_tasks(wrong, 5))
+    with pytest.raises(DataError, match="search_split"):
+        searched.fit(keras_mtl.data.join_tasks(data, 5))
