@@ -11,8 +11,8 @@
                        SavedModel <--export-- MultiTaskModel <------------ +   --fit--> trained
 
 Reading order: `architecture` (what a decision is), `task`, `graph` (reading a backbone into units),
-`assemble` (the one function that makes every model), `strategies` (one method per file), `models`
-(training), `build` (the door), `export`.
+`assemble` (the one function that makes every model), `count` (the same walk, for costs),
+`strategies` (one method per file), `models` (training), `build` (the door), `export`.
 """
 
 from keras_mtl import callbacks, data, graph, heads, layers, metrics, models, plot, strategies

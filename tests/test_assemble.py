@@ -9,18 +9,8 @@ from keras import layers
 
 import keras_mtl
 from keras_mtl import Architecture
-from keras_mtl.assemble import (
-    Counter,
-    Mix,
-    Skip,
-    Use,
-    assemble,
-    count,
-    needed_calls,
-    projection_cost,
-    resolve_architecture,
-    unit_costs,
-)
+from keras_mtl.assemble import Mix, Skip, Use, assemble, needed_calls, resolve_architecture
+from keras_mtl.count import Counter, count, projection_cost, unit_costs
 from keras_mtl.graph import find_units, parameters, read
 from tests import toys
 from tests.contracts import assert_gradient_reaches

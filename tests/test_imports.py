@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "report"},
     {"architecture", "task"},
     {"graph"},
-    {"assemble", "layers", "metrics", "heads", "plot", "data"},
+    {"assemble", "count", "layers", "metrics", "heads", "plot", "data"},
     {"strategies", "callbacks"},
     {"models", "export"},
     {"build"},

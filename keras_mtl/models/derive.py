@@ -3,7 +3,8 @@
 import keras
 
 from keras_mtl.architecture import SKIP
-from keras_mtl.assemble import assemble, count, resolve_architecture
+from keras_mtl.assemble import assemble, resolve_architecture
+from keras_mtl.count import count
 from keras_mtl.errors import ArchitectureError
 from keras_mtl.graph import can_project, find_units
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs

@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assemble import assemble, count, resolve_architecture
+from keras_mtl.assemble import assemble, resolve_architecture
+from keras_mtl.count import count
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read

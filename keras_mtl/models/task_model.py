@@ -12,6 +12,7 @@ from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, check_names
+from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.task import check_tasks, input_sets
 
 
@@ -121,7 +122,7 @@ class TaskModel(keras.Model):
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
         mean = keras.metrics.Mean
-        self._rows = _Rows(
+        self._rows = Rows(
             loss=mean(name="loss"),
             tasks={task.name: mean(name=f"{task.name}_loss") for task in self.tasks},
             metrics={task.name: task.new_metrics() for task in self.tasks},
@@ -269,7 +270,7 @@ class TaskModel(keras.Model):
                 y,
                 sample_weight=sample_weight,
                 epochs=epochs,
-                callbacks=[_EpochEnd(), *callbacks],
+                callbacks=[EpochEnd(), *callbacks],
                 **options,
             )
 
@@ -365,32 +366,6 @@ def check_not_empty(dataset):
     cardinality = int(dataset.cardinality())
     if cardinality == 0:
         raise DataError("The dataset must not be empty. Received: a dataset without batches.")
-
-
-class _Rows:
-    """The metric objects behind `history`; a plain object, so that Keras saves none of them."""
-
-    def __init__(self, loss, tasks, metrics, terms):
-        self.loss = loss
-        self.tasks = tasks
-        self.metrics = metrics
-        self.terms = terms
-
-    def of_evaluation(self):
-        return [self.loss, *self.tasks.values(), *(m for ms in self.metrics.values() for m in ms)]
-
-    def all(self):
-        return [*self.of_evaluation(), *self.terms.values()]
-
-
-class _EpochEnd(keras.callbacks.Callback):
-    """Tells the loss weighting how the epoch went, before any other callback sees it."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not logs:
-            raise DataError("The dataset must not be empty. Received: a dataset without batches.")
-        losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
-        self.model.loss_weighting.epoch_ended(losses)
 
 
 def _every_weight(y, sample_weight):

@@ -1,0 +1,142 @@
+"""What a set of paths needs and costs: `assemble`, with an executor that computes nothing."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from keras_mtl.assemble import Assembly, needed_calls
+from keras_mtl.graph import flops, parameters
+
+
+def projection_cost(graph, unit):
+    """Parameters and FLOPs of the 1x1 projection that may replace a unit."""
+    source, target = graph.spec(unit.source).shape, graph.spec(unit.output).shape
+    size = source[-1] * target[-1]
+    return size, 2 * size * math.prod(target[1:-1])
+
+
+class Counter:
+    """An executor that computes nothing: it notes which copies are used and what they cost."""
+
+    def run(self, call, copy, tensor_of):
+        return [None] * len(call.outputs)
+
+    def blend(self, call, copies, weights, tensor_of):
+        return None
+
+    def mix(self, weights, tensors):
+        return None
+
+    def switch(self, weights, groups, branches):
+        found = [branch() for branch in branches]
+        return found[0]
+
+    def project(self, unit, copy, tensor):
+        return None
+
+    def normalise(self, unit, copy, tensor):
+        return None
+
+    def activate(self, unit, tensor):
+        return None
+
+
+class Needs(NamedTuple):
+    """What a set of paths needs.
+
+    Args:
+        copies: list of `(call key, copy)`, in order of first use.
+        projections: list of `(unit name, copy)`: the 1x1 projections.
+        normalisations: list of `(unit name, copy)`: the normalisations behind projections.
+        activations: list of unit names: the activations that run without their operator.
+        costs: `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the
+            heads, or `None` where the backbone leaves sizes open.
+    """
+
+    copies: list
+    projections: list
+    normalisations: list
+    activations: list
+    costs: dict | None
+
+
+def count(graph, units, tasks, resolve):
+    """What a set of paths needs, without making a model; `tasks` as in `assemble`.
+
+    Returns:
+        A `Needs`.
+    """
+    assembly = Assembly(graph, units, Counter())
+    tasks = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks)
+    nothing = [None] * len(graph.inputs)
+    assembly.features(tasks, resolve, dict.fromkeys(tasks.values(), nothing))
+    touched = assembly.touched
+    together = {key: True for keys in touched.values() for key in keys}
+    copies = dict.fromkeys(copy for key in together for copy in _copies_of(graph, key))
+    found = (
+        list(copies),
+        list(dict.fromkeys(key[1:3] for key in together if key[0] == "project")),
+        list(dict.fromkeys(key[1:3] for key in together if key[0] == "normalise")),
+        list(dict.fromkeys(key[1] for key in together if key[0] == "activate")),
+    )
+    if not sizes_known(graph):
+        return Needs(*found, None)
+    by_name = {unit.name: unit for unit in units}
+    alone = {task: _cost(graph, by_name, touched[task]) for task in touched}
+    whole = _cost(graph, by_name, together)
+    costs = {
+        kind: {"tasks": {t: alone[t][kind] for t in alone}, "together": whole[kind]}
+        for kind in ("parameters", "flops")
+    }
+    return Needs(*found, costs)
+
+
+_WEIGHTLESS = ("mix", "sample", "activate")
+
+
+def _copies_of(graph, key):
+    """The `(call key, copy)` behind one remembered result."""
+    if key[0] == "blend":
+        return [(graph.calls[key[1]].key, copy) for copy in key[2]]
+    if key[0] in _WEIGHTLESS or key[0] in ("project", "normalise") or key[1] is None:
+        return []
+    return [(graph.calls[key[0]].key, key[1])]
+
+
+def _cost(graph, by_name, keys):
+    """Parameters and FLOPs behind a set of remembered results; parameters once for each copy."""
+    sizes, work = {}, 0
+    calls = {call.key: call for call in graph.calls}
+    for key in keys:
+        if key[0] == "project":
+            sizes[key[:3]], extra = projection_cost(graph, by_name[key[1]])
+            work += extra
+        elif key[0] == "normalise":
+            sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
+        elif key[0] not in _WEIGHTLESS:
+            work += call_flops(graph, graph.calls[key[1] if key[0] == "blend" else key[0]])
+            for copy in _copies_of(graph, key):
+                sizes[copy] = parameters(calls[copy[0]].operation)
+    return {"parameters": sum(sizes.values()), "flops": work}
+
+
+def call_flops(graph, call):
+    """FLOPs of one call at batch size 1."""
+    inputs = [tuple(graph.spec(v).shape) for v in call.inputs]
+    return flops(call.operation, inputs, [tuple(x.shape) for x in call.outputs])
+
+
+def unit_costs(graph, unit):
+    """Parameters and FLOPs of running a unit, beyond those of skipping it."""
+    calls = set(unit.calls)
+    if unit.skip is not None:
+        calls -= set(needed_calls(graph, unit, [unit.skip]))
+    size = {graph.calls[i].key: parameters(graph.calls[i].operation) for i in calls}
+    work = sum(call_flops(graph, graph.calls[i]) for i in calls) if sizes_known(graph) else 0
+    return sum(size.values()), work
+
+
+def sizes_known(graph):
+    """Whether every size but the batch is known, so that FLOPs can be counted."""
+    specs = [*graph.inputs, *(x for call in graph.calls for x in call.outputs)]
+    return not any(None in spec.shape[1:] for spec in specs)
