@@ -1,11 +1,11 @@
 """Stretchable capacity made visible: what a network may weigh, and what it is worth then.
 
 AutoMTL on the data, backbone and tasks of `multidigits.py` (no download): four weights of its
-regulariser, from few parameters to many, beside single-task networks and hard sharing. Then what
-its parts are worth, as rows of the same table: no regulariser, policies that were never trained,
-no pre-training, and fine-tuning the search's weights instead of training anew.
+regulariser, the larger the fewer parameters, beside single-task networks and hard sharing. Then
+what its parts are worth, as rows of the same table: no regulariser, policies that were never
+trained, no pre-training, and fine-tuning the search's weights instead of training anew.
 
-    python examples/front.py [--regularisations 0.003 0.01 0.03 0.1] [--ablations random ...]
+    python examples/front.py [--regularisations 0.01 0.03 0.1 0.3] [--ablations random ...]
 
 Takes about half an hour on two cores; an interrupted run goes on, and one with other rows uses
 those that are there. Writes the table, the picture and their data to `runs/front/`.
@@ -101,9 +101,9 @@ def series(rows, arguments):
 def parse(arguments=None):
     parser = multidigits.parser(__doc__.splitlines()[0], samples=2, folder="runs/front")
     parser.add_argument(
-        "--regularisations", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2, 1e-1], metavar="λ"
+        "--regularisations", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3], metavar="λ"
     )
-    parser.add_argument("--ablated", type=float, default=1e-2, help="the λ of the ablations")
+    parser.add_argument("--ablated", type=float, default=0.1, help="the λ of the ablations")
     parser.add_argument("--ablations", nargs="*", default=list(ABLATIONS), choices=ABLATIONS)
     arguments = multidigits.prepared(parser.parse_args(arguments))
     if arguments.quick:
@@ -116,7 +116,7 @@ def parse(arguments=None):
 def main(arguments=None):
     arguments = parse(arguments)
     setup = multidigits.experiment(arguments)
-    rest = ("regularisations", "ablated", "ablations")
+    rest = ("regularisations", "ablations")
     settings = {key: value for key, value in setup.settings.items() if key not in rest}
     setup = dataclasses.replace(setup, strategies={}, settings=settings)
     rows = run(setup, arguments)

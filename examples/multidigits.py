@@ -33,7 +33,6 @@ def experiment(arguments):
         keras_mtl.Task(name, keras_mtl.heads.Classifier(classes), loss, ["accuracy"])
         for name, classes in (("left", 10), ("right", 10), ("sum", 19))
     ]
-    steps = -(-arguments.train // 64)
     width, blocks = (4, (1, 1)) if arguments.quick else (16, (2, 2, 4))
     return protocol.Experiment(
         backbone=resnet(
@@ -49,8 +48,8 @@ def experiment(arguments):
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
         strategies={"adashare": keras_mtl.strategies.AdaShare(sharing=0.01, max_stages=4)},
-        optimizer=lambda epochs: keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(3e-3, epochs * steps)
+        optimizer=lambda steps: keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(3e-3, steps)
         ),
         search_optimizers=lambda: {
             "optimizer": keras.optimizers.SGD(0.05, momentum=0.9),

@@ -91,7 +91,6 @@ def experiment(arguments):
     size = (48, 64) if arguments.half else (96, 128)
     train = dataset("train", arguments)
     examples = train.cardinality().numpy()
-    batches = -(-examples // arguments.batch)
     backbone = resnet(
         (*size, 3),
         width=arguments.width,
@@ -114,8 +113,8 @@ def experiment(arguments):
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
         strategies={name: strategies[name] for name in names},
-        optimizer=lambda epochs: keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(2e-3, epochs * batches)
+        optimizer=lambda steps: keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(2e-3, steps)
         ),
         search_optimizers=lambda: {
             "optimizer": keras.optimizers.SGD(1e-2, momentum=0.9, clipnorm=5.0),

@@ -35,7 +35,7 @@ class Experiment:
         search_epochs: int. Of every search.
         strategies: dict from name to `SearchStrategy`. Pictures and random policies are of the
             last.
-        optimizer: function of the number of epochs that returns a Keras optimizer.
+        optimizer: function of the number of training steps that returns a Keras optimizer.
         search_optimizers: function that returns the arguments of a search's `compile`.
         samples: int. Candidates of every method that decides.
         seed: int.
@@ -255,13 +255,14 @@ class Log:
         self.title(name)
         weights = experiment.folder / f"{file_name(name)}.weights.h5"
         key = f"{name} {model.architecture.to_json()}"
-        model.compile(experiment.optimizer(experiment.epochs))
+        fed = feed(experiment, experiment.train, only, experiment.batch_size, training=True)
+        model.compile(experiment.optimizer(experiment.epochs * num_batches(fed)))
         if key in self.kept and weights.exists():
             model.load_weights(weights)
             row = self.kept[key]
         else:
             model.fit(
-                **feed(experiment.train, only, experiment.batch_size, training=True),
+                **fed,
                 epochs=experiment.epochs,
                 verbose=0,
                 callbacks=[Epochs(self.spent["training"])],
@@ -284,7 +285,8 @@ class Log:
 
     def results(self, model, data, only):
         batch_size = 500 if isinstance(data, tuple) else self.experiment.batch_size
-        logs = model.evaluate(**feed(data, only, batch_size), verbose=0, return_dict=True)
+        fed = feed(self.experiment, data, only, batch_size)
+        logs = model.evaluate(**fed, verbose=0, return_dict=True)
         return model.task_results(logs)
 
     def deltas(self, row):
@@ -315,15 +317,23 @@ class Epochs(keras.callbacks.Callback):
         self._begun = now
 
 
-def feed(data, task, batch_size, training=False):
+def feed(experiment, data, task, batch_size, training=False):
     """The data for `fit` or `evaluate`, as their arguments: all labels, or those of one task."""
     if isinstance(data, dict):
         own = data if task is None else {task.inputs: labelled(data[task.inputs], task)}
-        return {"x": keras_mtl.data.join_tasks(own, batch_size, training=training)}
+        seed = experiment.seed
+        return {"x": keras_mtl.data.join_tasks(own, batch_size, training=training, seed=seed)}
     data = labelled(data, task)
     if isinstance(data, tuple):
         return {"x": data[0], "y": data[1], "batch_size": batch_size}
     return {"x": data}
+
+
+def num_batches(fed):
+    """Steps of an epoch on what `feed` gave."""
+    if "batch_size" in fed:
+        return -(-len(fed["x"]) // fed["batch_size"])
+    return int(fed["x"].cardinality())
 
 
 def labelled(data, task):

@@ -75,8 +75,6 @@ def experiment(arguments):
     train, validation, test = keras_mtl.data.tokenise(
         *texts, vocabulary=arguments.vocabulary, length=arguments.length
     )
-    largest = max(len(y) for _, y in train.values())
-    steps = -(-largest // arguments.batch)
     strategies = {
         "adashare": keras_mtl.strategies.AdaShare(max_stages=2),
         "auto_mtl": keras_mtl.strategies.AutoMTL(regularisation=arguments.regularisation),
@@ -93,8 +91,8 @@ def experiment(arguments):
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
         strategies={name: strategies[name] for name in dict.fromkeys(["adashare", named])},
-        optimizer=lambda epochs: keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(2e-3, epochs * steps)
+        optimizer=lambda steps: keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(2e-3, steps)
         ),
         search_optimizers=lambda: {
             "optimizer": keras.optimizers.Adam(1e-3),

@@ -11,8 +11,8 @@ from keras_mtl.graph import flops, parameters
 def projection_cost(graph, unit):
     """Parameters and FLOPs of the 1x1 projection that may replace a unit."""
     source, target = graph.spec(unit.source).shape, graph.spec(unit.output).shape
-    size = source[-1] * target[-1]
-    return size, 2 * size * math.prod(target[1:-1])
+    size, positions = source[-1] * target[-1], target[1:-1]
+    return size, 0 if None in positions else 2 * size * math.prod(positions)
 
 
 class Counter:

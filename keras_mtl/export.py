@@ -30,7 +30,7 @@ def export_saved_model(model, filepath, *, verbose=True):
     archive.write_out(str(filepath), verbose=False)
     if verbose:
         inputs = ", ".join(f"{s.name} {tuple(s.shape)}" for s in signature)
-        say(f"Saved {filepath} with endpoints serve, {', '.join(model.task_names)} of ({inputs}).")
+        say(f"Saved {filepath} with endpoints serve ({inputs}), {', '.join(model.task_names)}.")
 
 
 def _signature(network):

@@ -17,7 +17,12 @@ class EpochDataset:
         batch_size: int. Examples in a batch.
         shuffle: bool. Whether each round is shuffled, or read in source order.
         seed: int. Together with the round it fixes the order.
+
+    Attributes:
+        task_sets: `None`, or task -> the input set that its labels come with.
     """
+
+    task_sets = None
 
     def __init__(self, examples, *, batch_size, shuffle, seed):
         self._examples = examples

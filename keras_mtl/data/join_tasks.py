@@ -6,7 +6,7 @@ from keras_mtl.data.checks import check_positive, checked_seed
 from keras_mtl.data.epoch_dataset import finished
 from keras_mtl.data.joined_dataset import JoinedDataset
 from keras_mtl.data.rounds import in_rounds
-from keras_mtl.data.source import input_sets
+from keras_mtl.data.source import input_sets, task_sets
 
 
 def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuffle_buffer=10_000):
@@ -16,7 +16,8 @@ def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuf
     batch of every set; smaller sets go round more often than the largest, each of their examples as
     often as any other of the set. For validation and test (`training=False`) every example comes
     exactly once, in source order; where a shorter set has ended its rows are repeats with sample
-    weight 0, which no loss and no metric counts.
+    weight 0, which no loss and no metric counts. (`val_loss`, the mean over steps of the total,
+    sees fewer tasks in the last steps: watch the rows of the tasks, or `val_delta`.)
 
     Args:
         data: dict from the name of an input set to `(x, y)` or `(x, y, sample_weight)`, arrays or
@@ -67,7 +68,9 @@ shuffle=True, seed=0>
     sources = input_sets(data, "join_tasks", shuffle_buffer=shuffle_buffer)
     examples = {name: source.half(_all) for name, source in sources.items()}
     if training:
-        return JoinedDataset(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        joined = JoinedDataset(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        joined.task_sets = task_sets(sources)
+        return joined
     rounds = in_rounds(examples, None)
     steps = rounds.examples_per_epoch(batch_size) // batch_size
     return finished(rounds.one_pass(batch_size), steps)

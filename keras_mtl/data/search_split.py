@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_mtl.data.checks import check_positive, checked_seed
 from keras_mtl.data.search_dataset import SearchDataset
-from keras_mtl.data.source import Source, input_sets
+from keras_mtl.data.source import Source, input_sets, task_sets
 
 
 def search_split(
@@ -89,10 +89,12 @@ shuffle=True, seed=0>
             )
         return found
 
-    return SearchDataset(
+    split = SearchDataset(
         keras.tree.map_structure(lambda source: half(source, in_weights), sources),
         keras.tree.map_structure(lambda source: half(source, in_policy), sources),
         batch_size=batch_size or 32,
         shuffle=shuffle,
         seed=seed,
     )
+    split.task_sets = task_sets(sources) if isinstance(data, dict) else None
+    return split

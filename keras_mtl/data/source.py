@@ -176,3 +176,8 @@ def _count_examples(data):
         return known
     sizes = data.map(lambda *batch: tf.shape(keras.tree.flatten(batch)[0], "int64")[0])
     return int(sizes.reduce(tf.constant(0, "int64"), tf.add))
+
+
+def task_sets(sources):
+    """Task -> the name of the input set that has its labels."""
+    return {task: name for name, source in sources.items() for task in source.tasks}

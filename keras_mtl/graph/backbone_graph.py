@@ -49,8 +49,8 @@ class Call:
     @property
     def first_input(self):
         """The `Value` of the operation's first argument, by position or by name; or `None`."""
-        given = self.args or (self.kwargs.get("inputs", self.kwargs.get("query")),)
-        flat = [x for x in keras.tree.flatten(given) if isinstance(x, Value)]
+        named = [self.kwargs.get("inputs"), self.kwargs.get("query"), *self.kwargs.values()]
+        flat = [x for x in keras.tree.flatten([*self.args, *named]) if isinstance(x, Value)]
         return flat[0] if flat else None
 
     def replay(self, operation, tensor_of):

@@ -136,7 +136,7 @@ def skip_kind(layer, source, target):
     unknown = [axis for axis in range(1, len(old)) if None in (old[axis], new[axis])]
     if unknown and not _keeps_lengths(layer, source, target, unknown):
         return None, "changes an unknown length"
-    if old[1:] == new[1:] and _type(source) == _type(target):
+    if old[1:] == new[1:] and _alike(_type(source), _type(target)):
         return "identity", ""
     return _projects(layer, source, target)
 
@@ -155,6 +155,11 @@ def _projects(layer, source, target):
     if any(n is not None and m > n for n, m in zip(old[1:-1], new[1:-1], strict=True)):
         return None, "enlarges its input"
     return "projection", ""
+
+
+def _alike(old, new):
+    """Whether types agree; of mixed precision, that both are floating."""
+    return old == new or (keras.backend.is_float_dtype(old) and keras.backend.is_float_dtype(new))
 
 
 def _type(tensor):

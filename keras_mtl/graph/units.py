@@ -282,7 +282,7 @@ class _Finder:
             )
         source, core = call.first_input, Value(calls[0], 0)
         others = [Value(calls[0], i) for i in range(1, len(call.outputs))]
-        extra = tuple(v for v in others if v in self.readers)
+        extra = tuple(v for v in others if v in self.readers or v == self.graph.output)
         known = support(call.operation)
         kind = None
         if source is not None and known.skip and not extra:

@@ -54,6 +54,17 @@ def check_names(what, labels, names, all_needed=True):
         )
 
 
+def check_task_sets(model, task_sets):
+    """Raises `DataError` when joined data have a task's labels in the set of another."""
+    for task, input_set in model.input_sets.items():
+        found = (task_sets or {}).get(task, input_set)
+        if found != input_set:
+            raise DataError(
+                f"The labels of task {task!r} must come with its inputs {input_set!r}. Received: "
+                f"labels of {task!r} in the set {found!r}. Check `Task(inputs=...)` and the data."
+            )
+
+
 def with_length(dataset):
     """Returns a dataset of known length and that length; counts the batches where it must."""
     length = int(dataset.cardinality())
@@ -80,11 +91,11 @@ def _check_inputs(model, x):
             f"its own. Received: {_describe(x)}. Use `keras_mtl.data.join_tasks`."
         )
     for name, specs in model.input_specs.items():
-        _check_one_input(x[name], specs)
+        _check_one_input(x[name], specs, f" of set {name!r}")
     return None
 
 
-def _check_one_input(x, specs):
+def _check_one_input(x, specs, where=""):
     if isinstance(x, dict):
         names = [spec.name for spec in specs]
         missing = [name for name in names if name not in x]
@@ -100,7 +111,7 @@ def _check_one_input(x, specs):
         shape = _shape(array)
         if shape is not None and not _fits(shape[1:], spec.shape[1:]):
             raise DataError(
-                f"Input {spec.name!r} must have shape {('batch', *spec.shape[1:])}. "
+                f"Input {spec.name!r}{where} must have shape {('batch', *spec.shape[1:])}. "
                 f"Received: shape {shape}."
             )
         if shape is not None and shape[0] == 0:

@@ -70,17 +70,20 @@ class Copies:
         self.mixer = SelectOrSkip(name="mix")
         self.mixer.built = True
 
-    def all_layers(self):
-        """Every Keras layer, in an order that depends on the backbone and the tasks only."""
+    def named_layers(self):
+        """Every Keras layer whose name comes from the backbone, in an order that is always so."""
         layers = [
             *self.layers.values(),
             *self.projections.values(),
             *self.normalisations.values(),
             *self.activations.values(),
-            self.mixer,
         ]
         different = {id(layer): layer for layer in layers}.values()
         return [layer for layer in different if isinstance(layer, keras.layers.Layer)]
+
+    def all_layers(self):
+        """Every Keras layer, in an order that depends on the backbone and the tasks only."""
+        return [*self.named_layers(), self.mixer]
 
     # The executor of `Assembly` -----------------------------------------------------------------
 

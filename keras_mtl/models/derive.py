@@ -30,6 +30,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     architecture = fitted(graph, units, tasks, architecture)
     resolve = resolve_architecture(architecture)
     sets = input_sets(tasks)
+    check_input_sets(graph, sets)
     needs = count(graph, units, sets, resolve)
     copies = Copies(graph, units, [needs], seed, source)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
@@ -39,19 +40,37 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
     network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
     architecture = architecture.replace(costs=with_heads(needs.costs, graph, heads))
-    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name)
+    names = [spec.name for spec in graph.inputs]
+    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name, input_names=names)
+
+
+def check_input_sets(graph, sets):
+    """Raises `ValueError` when the inputs of a set would have the name of something else."""
+    taken = {call.key for call in graph.calls}
+    for name in dict.fromkeys(sets.values()):
+        names = [] if name is None else [_input_name(graph, name, spec) for spec in graph.inputs]
+        for found in names:
+            if found in taken:
+                raise ValueError(
+                    "`inputs` of a task must not name a layer of the backbone, or the inputs of "
+                    f"another task. Received: inputs={name!r}, which makes the input {found!r}. "
+                    "Choose another name."
+                )
+        taken |= set(names)
+
+
+def _input_name(graph, input_set, spec):
+    if input_set is None:
+        return spec.name
+    # Keras wants the tensor of a one-tensor entry to be named like the entry.
+    return input_set if len(graph.inputs) == 1 else f"{input_set}_{spec.name}"
 
 
 def _inputs(graph, input_set):
-    """Symbolic inputs of one set; Keras wants the tensor of a one-tensor entry named like it."""
-
-    def name(spec):
-        if input_set is None:
-            return spec.name
-        return input_set if len(graph.inputs) == 1 else f"{input_set}_{spec.name}"
-
     return [
-        keras.Input(batch_shape=spec.shape, dtype=spec.dtype, name=name(spec))
+        keras.Input(
+            batch_shape=spec.shape, dtype=spec.dtype, name=_input_name(graph, input_set, spec)
+        )
         for spec in graph.inputs
     ]
 

@@ -19,6 +19,8 @@ class MultiTaskModel(TaskModel):
         tasks: list of `Task`.
         architecture: the `Architecture` that it realises, or `None`.
         seed: int or `None`. The seed it was built with.
+        input_names: list of string. The backbone's own names of its inputs, where tasks have input
+            sets; by default the network's.
         name: string.
 
     Example:
@@ -31,19 +33,36 @@ class MultiTaskModel(TaskModel):
     ['a', 'b']
     """
 
-    def __init__(self, network, tasks, architecture=None, seed=None, name=None):
+    def __init__(
+        self, network, tasks, architecture=None, seed=None, name=None, *, input_names=None
+    ):
         super().__init__(tasks, name=name)
         self.seed = seed
         self.network = network
         self.architecture = architecture
-        self.input_specs = {
-            name: tuple(keras.tree.flatten(network.input if name is None else network.input[name]))
-            for name in self.input_sets.values()
-        }
+        self.input_names = input_names and tuple(input_names)
+        self.input_specs = {name: self._specs(name) for name in self.input_sets.values()}
         self.output_specs = dict(network.output)
         self.built = True
 
+    def _specs(self, input_set):
+        tensors = keras.tree.flatten(self._structure(input_set))
+        names = self.input_names if input_set is not None and self.input_names else None
+        return tuple(
+            keras.KerasTensor(x.shape, x.dtype, name=name)
+            for x, name in zip(tensors, names or [x.name for x in tensors], strict=True)
+        )
+
+    def _structure(self, input_set):
+        return self.network.input if input_set is None else self.network.input[input_set]
+
     def call(self, inputs, training=None):
+        if None not in self.input_specs:
+            flat = self.flat_inputs(inputs)
+            inputs = {
+                name: keras.tree.pack_sequence_as(self._structure(name), tensors)
+                for name, tensors in flat.items()
+            }
         return self.network(inputs, training=training)
 
     def named_layers(self):
@@ -58,8 +77,7 @@ class MultiTaskModel(TaskModel):
 
     def task_network(self, task):
         """A functional model of one task's path and head alone, from its own inputs."""
-        name = self.input_sets[task]
-        inputs = self.network.input if name is None else self.network.input[name]
+        inputs = self._structure(self.input_sets[task])
         return keras.Model(inputs, self.network.output[task], name=f"{self.name}.{task}")
 
     def export(self, filepath, format="tf_saved_model", **options):
@@ -80,6 +98,7 @@ class MultiTaskModel(TaskModel):
             "architecture": self.architecture and self.architecture.to_json(),
             "seed": self.seed,
             "name": self.name,
+            "input_names": self.input_names,
         }
 
     @classmethod
@@ -91,4 +110,5 @@ class MultiTaskModel(TaskModel):
             architecture and Architecture.from_json(architecture),
             seed=config["seed"],
             name=config["name"],
+            input_names=config["input_names"],
         )

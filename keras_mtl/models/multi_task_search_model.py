@@ -15,7 +15,7 @@ from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
-from keras_mtl.models.derive import with_heads
+from keras_mtl.models.derive import check_input_sets, with_heads
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
@@ -29,7 +29,7 @@ class MultiTaskSearchModel(TaskModel):
     Each step moves the weights on one batch, with the gates sampled, and the policy on another. The
     strategy's plan says which phase a step is in; the model finds it from its own step counter, and
     traces one train function per phase. `evaluate`, `predict` and calls use the most likely
-    decision.
+    decision; before a gate has opened, what its phase does instead (all share, or the mean).
 
     Args:
         backbone: functional `keras.Model`.
@@ -45,6 +45,7 @@ class MultiTaskSearchModel(TaskModel):
         self.strategy = strategy
         self.seed = seed
         self.graph = graph = read(backbone)
+        check_input_sets(graph, self.input_sets)
         self.units = find_units(graph, strategy.granularity)
         self.search = strategy.open(graph, self.units, self.task_names, child_seed(seed, "search"))
         needs = [
@@ -203,26 +204,13 @@ class MultiTaskSearchModel(TaskModel):
             self.input_sets,
             self.search.resolve(phase, self.search.draw(moment)),
             self.copies,
-            self._flat_inputs(inputs),
+            self.flat_inputs(inputs),
         )
         return {task: head(features[task]) for task, head in self.heads.items()}
 
     def _moment(self, phase, group, training):
         temperature = self.plan.temperature(self.step) if self.plan else ops.ones(())
         return Moment(phase, group, self.step, temperature, training, self.seed)
-
-    def _flat_inputs(self, inputs):
-        """Name of the inputs -> list of tensors in the backbone's order."""
-        flat = {}
-        for name, specs in self.input_specs.items():
-            given = inputs if name is None else inputs[name]
-            if isinstance(given, dict) and all(spec.name in given for spec in specs):
-                given = [given[spec.name] for spec in specs]
-            flat[name] = [
-                ops.convert_to_tensor(x, dtype=spec.dtype)
-                for x, spec in zip(keras.tree.flatten(given), specs, strict=True)
-            ]
-        return flat
 
     def compute_output_spec(self, inputs, training=None):
         return dict(self.output_specs)
@@ -395,7 +383,8 @@ class MultiTaskSearchModel(TaskModel):
 
     def named_layers(self):
         """Name -> layer; a derived model takes its weights from here (`initial_weights=model`)."""
-        return {layer.name: layer for layer in self._owned}
+        layers = [*self.copies.named_layers(), *self.heads.values()]
+        return {layer.name: layer for layer in layers}
 
     # Saving --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
-from keras_mtl.models.check_data import check_batches, check_names
+from keras_mtl.models.check_data import check_batches, check_names, check_task_sets
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.task import check_tasks, input_sets
 
@@ -100,6 +100,19 @@ class TaskModel(keras.Model):
         layers = [layer for layer in self.named_layers().values() if layer.trainable]
         known = {id(v): v for layer in layers for v in layer.non_trainable_weights}
         return list(known.values())
+
+    def flat_inputs(self, inputs):
+        """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`."""
+        flat = {}
+        for name, specs in self.input_specs.items():
+            given = inputs if name is None else inputs[name]
+            if isinstance(given, dict) and all(spec.name in given for spec in specs):
+                given = [given[spec.name] for spec in specs]
+            flat[name] = [
+                ops.convert_to_tensor(x, dtype=spec.dtype)
+                for x, spec in zip(keras.tree.flatten(given), specs, strict=True)
+            ]
+        return flat
 
     # Compile -------------------------------------------------------------------------------------
 
@@ -242,6 +255,7 @@ class TaskModel(keras.Model):
                 good values.
         """
         self.check_training_data(x, y, sample_weight)
+        check_task_sets(self, getattr(x, "task_sets", None))
         sample_weight = _every_weight(y, sample_weight)
         validation = options.get("validation_data")
         if validation is not None:

@@ -1,6 +1,8 @@
 """AutoMTL: every task shares, copies or skips every operator."""
 
 import dataclasses
+import math
+import numbers
 
 import keras
 import numpy as np
@@ -8,8 +10,8 @@ from keras import ops
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
 from keras_mtl.assemble import Mix, Skip, Use
-from keras_mtl.count import unit_costs
-from keras_mtl.graph import skip_kind, support
+from keras_mtl.count import call_flops, projection_cost, sizes_known
+from keras_mtl.graph import parameters, skip_kind, support
 from keras_mtl.layers import GumbelGate
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.schedules import ExponentialTemperature
@@ -49,7 +51,8 @@ class AutoMTL(SearchStrategy):
             a pair of ints: so many steps for the policy, then so many for the weights, in turn.
         sampling: `"soft"` (all options are computed and mixed) or `"hard"` (only the sampled one
             is executed: y = f_s(x)·(1 + p_s − stop_gradient(p_s)); the gradient of the policy then
-            knows the sampled option alone, so it is biased and noisier).
+            knows the sampled option alone, so it is biased and noisier; momentum and weight decay
+            move the other copies all the same).
         normalisation: `"task"`, or `"shared"`: it then belongs to the operator's copy.
         policy_moves_statistics: bool. Whether policy steps update normalisation statistics.
 
@@ -84,14 +87,19 @@ class AutoMTL(SearchStrategy):
     ):
         one_of("form", form, ("paper", "reference"))
         one_of("sampling", sampling, ("soft", "hard"))
-        if not 0 <= pretrain < 1:
+        if not _is_number(regularisation) or regularisation < 0:
             raise ValueError(
-                f"`pretrain` must be at least 0 and below 1. Received: pretrain={pretrain}."
+                "`regularisation` must be a number of at least 0. "
+                f"Received: regularisation={regularisation!r}."
+            )
+        if not _is_number(pretrain) or not 0 <= pretrain < 1:
+            raise ValueError(
+                f"`pretrain` must be at least 0 and below 1. Received: pretrain={pretrain!r}."
             )
         if alternate != "step" and (
             not isinstance(alternate, (tuple, list))
             or len(alternate) != 2
-            or not all(isinstance(n, int) and n > 0 for n in alternate)
+            or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in alternate)
         ):
             raise ValueError(
                 "`alternate` must be 'step' or two positive integers, steps for the policy and for "
@@ -132,7 +140,7 @@ class AutoMTLSearch(Search):
         self.strategy = strategy
         self.columns = {task: column for column, task in enumerate(tasks)}
         self.searchable = tuple(unit.name for unit in units if unit.searchable)
-        rows = find_operators(graph, units)
+        rows, limits = find_operators(graph, units)
         if not rows:
             raise ValueError(
                 f"`backbone` {graph.name!r} must have an operator with a choice. Received: "
@@ -141,10 +149,11 @@ class AutoMTLSearch(Search):
             )
         if strategy.sampling == "hard":
             _refuse_masks(graph)
-        self.units = tuple(same[0] for same, _, _ in rows)
-        self.rows = {unit.name: row for row, (same, _, _) in enumerate(rows) for unit in same}
-        self.limits = {same[0].name: limit for same, _, limit in rows if limit}
-        self.available = np.array([available for _, available, _ in rows])
+            _refuse_activity_regularisers(graph, units)
+        self.units = tuple(same[0] for same, _ in rows)
+        self.rows = {unit.name: row for row, (same, _) in enumerate(rows) for unit in same}
+        self.limits = limits
+        self.available = np.array([available for _, available in rows])
         self.gate = GumbelGate(
             (len(rows), len(tasks)),
             len(OPTIONS),
@@ -154,14 +163,11 @@ class AutoMTLSearch(Search):
         )
         self.layers = [self.gate]
         self.emphasis = depth_emphasis(depths(graph, rows))
-        costs = [[unit_costs(graph, unit) for unit in same] for same, _, _ in rows]
-        self.unit_costs = np.array(
-            [(calls[0][0], sum(work for _, work in calls)) for calls in costs], "float32"
-        )
+        self.costs = np.array([operator_costs(graph, same) for same, _ in rows], "float32")
 
     @property
     def skippable(self):
-        return tuple(u.name for u, can in zip(self.units, self.available[:, 2], strict=True) if can)
+        return tuple(name for name, row in self.rows.items() if self.available[row, 2])
 
     def plan(self, epochs, steps_per_epoch):
         return AutoMTLPlan(self.strategy, len(self.units), epochs, steps_per_epoch)
@@ -215,17 +221,22 @@ class AutoMTLSearch(Search):
         if self.strategy.form == "reference":
             seed = moment.noise("regulariser")
             drawn = self.gate(temperature=moment.temperature, seed=seed, training=moment.training)
-            scale = 6.0 if moment.group == "policy" else 1.0
+            scale = 6.0
         loss = policy_regulariser(drawn, self.emphasis, self.available, scale)
         return {"regularisation_loss": self.strategy.regularisation * loss}
 
     def monitors(self):
-        # Of operators with their normalisation; the projections of skips are left out.
+        # Of the operators with a choice; FLOPs of all tasks, as if no prefix were common.
         shared, own, skip = ops.unstack(self.gate.probabilities(), axis=-1)
         copies = 1.0 - ops.prod(1.0 - shared, axis=1) + ops.sum(own, axis=1)
+        skips = ops.sum(skip, axis=1)
+        runs = len(self.columns) - skips
+        sets = len(self.columns) if self.strategy.normalisation == "task" else copies
+        size, normalisation, projection, work, projection_work = np.moveaxis(self.costs, 1, 0)
+        parameters = copies * size + sets * normalisation + skips * projection
         return {
-            "expected_parameters": ops.sum(copies * self.unit_costs[:, 0]),
-            "expected_flops": ops.sum(ops.sum(1.0 - skip, axis=1) * self.unit_costs[:, 1]),
+            "expected_parameters": ops.sum(parameters),
+            "expected_flops": ops.sum(runs * work + skips * projection_work),
         }
 
     def probabilities(self):
@@ -280,7 +291,8 @@ class AutoMTLPlan(Plan):
 
     @property
     def pretrain_epochs(self):
-        return min(round(self.strategy.pretrain * self.epochs), self.epochs - 1)
+        asked = self.strategy.pretrain * self.epochs
+        return min(max(1, round(asked)) if asked else 0, self.epochs - 1)
 
     @property
     def search_epochs(self):
@@ -314,12 +326,16 @@ class AutoMTLPlan(Plan):
 
 
 def find_operators(graph, units):
-    """The operators with a choice: `(units of one layer, which options, what is missing)` each."""
+    """The operators with a choice, as `(units of one layer, which options)`; and what is missing.
+
+    What is missing is a dict from the name of a unit to a few words, also of units without any
+    choice.
+    """
     by_layer, masks = {}, _mask_maker(graph) is not None
     for unit in units:
         if unit.searchable and not unit.normalises:
             by_layer.setdefault(graph.calls[unit.core.node].key, []).append(unit)
-    rows = []
+    rows, limits = [], {}
     for same in by_layer.values():
         known = support(graph.calls[same[0].core.node].operation)
         no_skip = _why_no_skip(graph, same, masks)
@@ -330,9 +346,27 @@ def find_operators(graph, units):
             missing.append(f"never skipped ({no_skip})")
         if len(same) > 1:
             missing.append(f"one choice for its {len(same)} calls")
+        if missing:
+            limits[same[0].name] = ", ".join(missing)
         if known.own or not no_skip:
-            rows.append((same, (True, known.own, not no_skip), ", ".join(missing)))
-    return rows
+            rows.append((same, (True, known.own, not no_skip)))
+    return rows, limits
+
+
+def operator_costs(graph, same):
+    """Parameters of an operator, its normalisation, its skip's projection; FLOPs of run and skip.
+
+    `same` are the units of one layer: its parameters count once, what belongs to a call adds.
+    """
+    size = parameters(graph.calls[same[0].core.node].operation)
+    behind = sum(parameters(graph.calls[i].operation) for unit in same for i in unit.tail)
+    projections = [projection_cost(graph, unit) for unit in same if unit.skip_by == "projection"]
+    channels = graph.spec(same[0].output).shape[-1] or 0
+    extra = sum(size for size, _ in projections) + 4 * channels * len(projections)
+    if not sizes_known(graph):
+        return size, behind, extra, 0, 0
+    work = sum(call_flops(graph, graph.calls[unit.core.node]) for unit in same)
+    return size, behind, extra, work, sum(work for _, work in projections)
 
 
 def _why_no_skip(graph, same, masks):
@@ -350,12 +384,12 @@ def _why_no_skip(graph, same, masks):
 
 def depths(graph, rows):
     """Depth of every row of `find_operators`: its place along the longest path, from 1."""
-    gated = {unit.core.node for same, _, _ in rows for unit in same}
+    gated = {unit.core.node for same, _ in rows for unit in same}
     depth = {}
     for call in graph.calls:
         before = max((depth.get(value.node, 0) for value in call.inputs), default=0)
         depth[call.index] = before + (call.index in gated)
-    return np.array([depth[same[0].core.node] for same, _, _ in rows])
+    return np.array([depth[same[0].core.node] for same, _ in rows])
 
 
 def depth_emphasis(depth):
@@ -394,3 +428,18 @@ def _refuse_masks(graph):
             f"through an executed branch. Received: sampling='hard' and layer {call.key!r}, "
             "which makes a mask. Hand masks over as arguments, or use 'soft'."
         )
+
+
+def _refuse_activity_regularisers(graph, units):
+    for unit in units:
+        for call in (graph.calls[i] for i in unit.calls):
+            if getattr(call.operation, "activity_regularizer", None) is not None:
+                raise ValueError(
+                    "`sampling` must be 'soft' for a backbone with activity regularisers, whose "
+                    "losses do not pass out of an executed branch. Received: sampling='hard' and "
+                    f"layer {call.key!r}, which has one."
+                )
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)

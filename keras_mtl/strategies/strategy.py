@@ -7,6 +7,7 @@ open, regularisers, and how an Architecture is read off. None of them writes a t
 
 import abc
 import dataclasses
+import math
 import types
 import zlib
 from typing import Any
@@ -220,7 +221,8 @@ def one_of(name, value, known):
 
 def check_temperature(temperature):
     """Returns first and last temperature as floats, or says what they must be."""
-    if len(temperature) != 2 or min(temperature) <= 0:
+    pair = isinstance(temperature, (tuple, list)) and len(temperature) == 2
+    if not pair or not all(isinstance(t, (int, float)) and 0 < t < math.inf for t in temperature):
         raise ValueError(
             "`temperature` must be two positive numbers, the first and the last. "
             f"Received: temperature={temperature}."

@@ -138,7 +138,49 @@ def test_inputs_that_do_not_fit_are_refused(searched, backbone, tasks, data):
     ):
         model.fit(x, {"books": y, "music": y})
     wrong = {"books": (x, y), "music": (x[:, :5], y)}
-    with pytest.raises(DataError, match=r"^Input 'music' must have shape"):
+    with pytest.raises(DataError, match=r"^Input 'features' of set 'music' must have shape"):
         model.fit(keras_mtl.data.join_tasks(wrong, 5))
     with pytest.raises(DataError, match="search_split"):
         searched.fit(keras_mtl.data.join_tasks(data, 5))
+
+
+def test_inputs_are_taken_by_the_names_of_the_backbone():
+    """The search and what is derived from it read one structure alike."""
+    z, a = keras.Input((4,), name="z_first"), keras.Input((4,), name="a_second")
+    x = keras.layers.Subtract(name="difference")([z, a])
+    backbone = keras.Model([z, a], keras.layers.Dense(4, name="dense")(x))
+    tasks = [task("books", "books"), task("music", "music")]
+    generator = np.random.default_rng(0)
+    named = {"z_first": generator.normal(size=(3, 4)), "a_second": generator.normal(size=(3, 4))}
+    by_name = dict.fromkeys(LENGTHS, named)
+    by_place = {name: [named["z_first"], named["a_second"]] for name in LENGTHS}
+    search = keras_mtl.build(backbone, tasks, "auto_mtl", seed=0)
+    final = keras_mtl.build(backbone, tasks, architecture=search.decide(), initial_weights=search)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(final))
+    again.set_weights(final.get_weights())
+    expected = search(by_place)["books"]
+    for model in (search, final, again):
+        np.testing.assert_allclose(model(by_name)["books"], expected, atol=1e-5)
+        np.testing.assert_allclose(model(by_place)["books"], expected, atol=1e-5)
+
+
+def test_names_of_inputs_are_checked_before_the_search(backbone):
+    tasks = [task("a", "block1"), task("b", "music")]
+    for strategy in ("auto_mtl", "shared"):
+        with pytest.raises(
+            ValueError, match=r"^`inputs` of a task must not name a layer .*inputs='block1'"
+        ):
+            keras_mtl.build(backbone, tasks, strategy, seed=0)
+
+
+def test_labels_in_the_set_of_another_task_are_refused(backbone, data):
+    model = keras_mtl.build(backbone, [task("mood", "books"), task("pace", "music")], "shared")
+    model.compile("sgd")
+    (books, y), (music, z) = data["books"], data["music"]
+    crossed = {"books": (books, {"pace": y}), "music": (music, {"mood": z})}
+    with pytest.raises(
+        DataError,
+        match=r"^The labels of task 'mood' must come with its inputs 'books'\. Received: labels of "
+        r"'mood' in the set 'music'\. Check `Task\(inputs=\.\.\.\)` and the data\.$",
+    ):
+        model.fit(keras_mtl.data.join_tasks(crossed, 5))
