@@ -120,6 +120,8 @@ def support_table():
     """The table of the code, a line for all classes with one entry."""
     rows = {}
     for key, entry in OPERATORS.entries.items():
+        if not isinstance(key, str) and not key.__module__.startswith("keras."):
+            continue  # a user's class
         name = key.replace("keras_hub>", "keras_hub: ") if isinstance(key, str) else _name(key)
         linear = "weights" if key in _LINEAR else "outputs"
         rows.setdefault((entry, linear), []).append(f"`{name}`")

@@ -202,8 +202,8 @@ def test_it_says_what_it_saved(tmp_path, models, capsys):
     path = tmp_path / "saved"
     models["masked"].export(path)
     assert capsys.readouterr().out.strip().splitlines()[-1] == (
-        f"Saved {path} with endpoints serve, classes, value of "
-        "(sequence (None, 6, 4), mask (None, 6))."
+        f"Saved {path} with endpoints serve (sequence (None, 6, 4), mask (None, 6)), "
+        "classes, value."
     )
 
 

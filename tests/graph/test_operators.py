@@ -202,7 +202,7 @@ GEOMETRY = {
         spec(3, dtype="int8"),
         (None, "gives integers"),
     ),
-    "half": (layers.Dense(4), spec(4), spec(4, dtype="float16"), PROJECTION),
+    "half": (layers.Dense(4), spec(4), spec(4, dtype="float16"), IDENTITY),
     "channels_first": (
         layers.Conv2D(4, 3, data_format="channels_first"),
         spec(3, 8, 8),
