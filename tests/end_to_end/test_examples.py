@@ -74,7 +74,9 @@ def test_nyuv2(tmp_path):
 def test_front(tmp_path, untraced):
     import front
 
-    front.main(["--quick", "--ablations", "finetuning", "--folder", str(tmp_path)])
+    front.main(
+        ["--quick", "--ablated=0.01", "--ablations", "finetuning", "--folder", str(tmp_path)]
+    )
     table = (tmp_path / "table.md").read_text()
     methods = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
     assert methods == ["single-task", "shared", "auto_mtl λ=0.01", "fine-tuned"]
@@ -93,7 +95,7 @@ def test_rows_of_the_front(tmp_path, monkeypatch):
     import front
     import protocol
 
-    arguments = front.parse(["--quick", "--samples=1", "--folder", str(tmp_path)])
+    arguments = front.parse(["--quick", "--samples=1", "--ablated=0.01", "--folder", str(tmp_path)])
     arguments.regularisations = [0.001, 0.01]
     setup = front.multidigits.experiment(arguments)
     searches, trained = {}, {}
