@@ -14,7 +14,18 @@ from tests.backbones import BACKBONES
 from tests.contracts import assert_derived_equals_supernet
 
 # The others run in `make test`; these take longest: `pytest -m heavy tests/strategies`.
-HEAVY = ("DenseNet121", "ConvNeXtTiny", "InceptionV3", "EfficientNetB0", "ResNet50", "Xception")
+HEAVY = (
+    "DenseNet121",
+    "ConvNeXtTiny",
+    "InceptionV3",
+    "EfficientNetB0",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "ResNet50",
+    "Xception",
+    "bert_12",
+    "unet_transposed",
+)
 NAMES = [pytest.param(name, marks=pytest.mark.heavy if name in HEAVY else ()) for name in BACKBONES]
 
 
