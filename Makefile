@@ -22,10 +22,10 @@ $(STAMP): setup.py
 demo: $(STAMP) ## train the multi-digit example on the CPU or the GPU
 	@$(VENV)/bin/python examples/multidigits.py
 
-test: $(STAMP) ## check style, then run all tests in one process
+test: $(STAMP) ## check style, then run all tests, in up to four processes
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: $(STAMP) ## check style
 	@$(VENV)/bin/ruff check .

@@ -30,6 +30,6 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.19"],
-        "dev": ["pytest", "hypothesis", "ruff", "keras-hub"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "keras-hub"],
     },
 )

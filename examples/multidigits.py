@@ -92,17 +92,8 @@ def main(arguments=None):
     setup = experiment(prepared(options.parse_args(arguments)))
 
     _, best, rows = protocol.run(setup)
+    protocol.deliver(setup, best, rows, part=f"{len(setup.test[0])} test images")
 
-    text = protocol.table(setup, rows)
-    print(
-        f"\nOn {len(setup.test[0])} test images, best of {setup.samples} by validation:\n\n{text}\n"
-    )
-    (setup.folder / "table.md").write_text(text + "\n")
-    print(best.architecture.summary())
-    best.architecture.save(setup.folder / "architecture.json")
-    keras_mtl.plot.architecture(best.architecture, path=setup.folder / "architecture.png")
-
-    best.export(setup.folder / "saved_model")
     served = tf.saved_model.load(str(setup.folder / "saved_model"))
     images, labels = setup.test
     print("The SavedModel, asked one task at a time:")

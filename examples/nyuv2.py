@@ -158,13 +158,7 @@ def parse(arguments=None):
 def main(arguments=None):
     setup = experiment(parse(arguments))
     _, best, rows = protocol.run(setup)
-    text = protocol.table(setup, rows)
-    print(f"\nOn the test part, best of {setup.samples} by validation:\n\n{text}\n")
-    (setup.folder / "table.md").write_text(text + "\n")
-    print(best.architecture.summary())
-    best.architecture.save(setup.folder / "architecture.json")
-    keras_mtl.plot.architecture(best.architecture, path=setup.folder / "architecture.png")
-    best.export(setup.folder / "saved_model")
+    protocol.deliver(setup, best, rows)
 
 
 if __name__ == "__main__":

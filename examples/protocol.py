@@ -88,6 +88,17 @@ def run(experiment):
     return search, best, rows
 
 
+def deliver(experiment, best, rows, *, part="the test part"):
+    """Prints and writes what came out: the table, and the best model's plan and SavedModel."""
+    text = table(experiment, rows)
+    print(f"\nOn {part}, best of {experiment.samples} by validation:\n\n{text}\n")
+    (experiment.folder / "table.md").write_text(text + "\n")
+    print(best.architecture.summary())
+    best.architecture.save(experiment.folder / "architecture.json")
+    keras_mtl.plot.architecture(best.architecture, path=experiment.folder / "architecture.png")
+    best.export(experiment.folder / "saved_model")
+
+
 def baselines(experiment, log):
     """The rows of single-task networks, to which every Δ is relative, and of hard sharing."""
     log.baseline = single_task(experiment, log)

@@ -115,7 +115,8 @@ def _cost(graph, by_name, keys):
             sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
         elif key[0] not in _WEIGHTLESS:
             work += call_flops(graph, graph.calls[key[1] if key[0] == "blend" else key[0]])
-            for copy in _copies_of(graph, key):
+            # What no task owns a copy of may have numbers too: the statistics of `Normalization`.
+            for copy in _copies_of(graph, key) or [(graph.calls[key[0]].key, None)]:
                 sizes[copy] = parameters(calls[copy[0]].operation)
     return {"parameters": sum(sizes.values()), "flops": work}
 

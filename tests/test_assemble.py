@@ -551,6 +551,13 @@ def test_parameters_are_those_of_the_model(decided):
         assert model.architecture.parameters(task.name) == network.count_params()
 
 
+def test_statistics_of_the_inputs_count_once():
+    x = rows = keras.Input((5,))
+    x = layers.Dense(3, name="dense")(layers.Normalization(name="statistics")(x))
+    model = keras_mtl.build(keras.Model(rows, x), toys.tasks(2), "independent", seed=0)
+    assert model.architecture.parameters() == model.network.count_params()
+
+
 def test_skipped_units_are_absent_and_own_copies_present(decided):
     _, _, model = decided
     names = {layer.name for layer in model.network.layers}

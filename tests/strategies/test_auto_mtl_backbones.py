@@ -72,7 +72,8 @@ def test_search_decide_derive_and_export(name, tmp_path):
     keras.utils.set_random_seed(0)
     backbone, x = make(), batch()
     tasks = [toys.regression("a"), toys.regression("b", units=2)]
-    y = {"a": np.ones((2, 1), "float32"), "b": np.zeros((2, 2), "float32")}
+    examples = len(keras.tree.flatten(x)[0])
+    y = {"a": np.ones((examples, 1), "float32"), "b": np.zeros((examples, 2), "float32")}
     # Epochs of one step: pre-training, policy, weights.
     strategy = AutoMTL(pretrain=1 / 3, alternate=(1, 1))
     model = keras_mtl.build(backbone, tasks, strategy, seed=0)
