@@ -25,7 +25,7 @@ demo: $(STAMP) ## train the multi-digit example on the CPU or the GPU
 test: $(STAMP) ## check style, then run all tests, in up to four processes
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	@$(VENV)/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 lint: $(STAMP) ## check style
 	@$(VENV)/bin/ruff check .

@@ -145,6 +145,7 @@ def single_task(experiment, log):
             experiment.backbone, [task], strategy="shared", seed=experiment.seed
         )
         row = log.trained(f"single-task, {task.name}", model, only=task)
+        log.single_models[task.name] = model
         for part in ("validation", "test"):
             found[part][task.name] = row[part][task.name]
         found["parameters"][task.name] = row["parameters"]
@@ -209,12 +210,14 @@ class Log:
     Attributes:
         baseline: results of the single-task networks, once they are there; every later row has its
             Δ.
+        single_models: dict from task to its trained single-task network.
         spent: dict from `"training"` and `"search"` to `[epochs, seconds]` so far, kept as well.
     """
 
     def __init__(self, experiment):
         self.experiment = experiment
         self.baseline = None
+        self.single_models = {}
         self.total = 0
         self.number = 0
         self.ahead = {}

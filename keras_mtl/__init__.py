@@ -12,12 +12,25 @@
 
 Reading order: `architecture` (what a decision is), `task`, `graph` (reading a backbone into units),
 `assemble` (the one function that makes every model), `count` (the same walk, for costs),
-`strategies` (one method per file), `models` (training), `build` (the door), `export`.
+`strategies` (one method per file), `models` (training), `build` (the door), `export`. What is
+searched outside of a training: `affinity` (how alike tasks are, and trees), `tuners` (outer loops).
 """
 
-from keras_mtl import callbacks, data, graph, heads, layers, metrics, models, plot, strategies
+from keras_mtl import (
+    affinity,
+    callbacks,
+    data,
+    graph,
+    heads,
+    layers,
+    metrics,
+    models,
+    plot,
+    strategies,
+    tuners,
+)
 from keras_mtl.architecture import Architecture
-from keras_mtl.build import build
+from keras_mtl.build import build, plan
 from keras_mtl.errors import (
     ArchitectureError,
     DataError,
@@ -36,6 +49,7 @@ __all__ = [
     "NonFiniteError",
     "Task",
     "UnsupportedBackboneError",
+    "affinity",
     "build",
     "callbacks",
     "data",
@@ -44,7 +58,9 @@ __all__ = [
     "layers",
     "metrics",
     "models",
+    "plan",
     "plot",
     "relative_performance",
     "strategies",
+    "tuners",
 ]

@@ -1,12 +1,14 @@
 """The door: from a backbone and tasks to a model."""
 
 import random
+from collections.abc import Mapping
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
 from keras_mtl.graph import find_units, read
 from keras_mtl.models.copies import BACKBONE, FRESH
-from keras_mtl.models.derive import derive
+from keras_mtl.models.derive import derive, fitted, with_costs
+from keras_mtl.models.handed_weights import mean_of_models
 from keras_mtl.models.multi_task_search_model import MultiTaskSearchModel
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.strategies.strategy import FixedStrategy
@@ -35,8 +37,9 @@ def build(
         strategy: name or `Strategy`. How to find what is shared; ignored with `architecture`.
         architecture: `Architecture` or `None`. Builds this one.
         initial_weights: `"backbone"` (the backbone's present weights, so that all methods start
-            alike), `"fresh"` (initialised anew from the seed), or a model of this library that
-            hands on its weights.
+            alike), `"fresh"` (initialised anew from the seed), a model of this library that hands
+            on its weights, or a dict from every task's name to such a model: what several tasks
+            share then begins as the mean of their layers.
         seed: int or `None`. Decides everything random of the model; `None` draws one, which is
             recorded in the model (`model.seed`) and, by a search, in `Architecture.origin`.
         name: string.
@@ -66,47 +69,95 @@ def build(
     FLOPs       80  80       160
     """
     tasks = check_tasks(tasks)
-    seed = random.SystemRandom().randrange(2**31) if seed is None else int(seed)
-    source = _source(initial_weights)
+    seed = _seed(seed)
+    graph = read(backbone)
     if architecture is None:
         strategy = strategies.get(strategy)
         if not isinstance(strategy, FixedStrategy):
+            source = _source(initial_weights, graph, tasks)
             return MultiTaskSearchModel(
                 backbone, tasks, strategy, initial_weights=source, seed=seed, name=name
             )
-    graph = read(backbone)
-    if architecture is None:
         architecture = _fixed(graph, tasks, strategy, seed)
     elif not isinstance(architecture, Architecture):
         raise TypeError(
             "`architecture` must be a `keras_mtl.Architecture`. "
             f"Received: architecture={architecture!r}. Use `Architecture.load(path)` for a file."
         )
+    source = _source(initial_weights, graph, tasks, architecture)
     return derive(graph, tasks, architecture, seed=seed, source=source, name=name)
 
 
+def plan(backbone, tasks, strategy, *, seed=None):
+    """The Architecture of a fixed strategy, with its costs, without making a model.
+
+    Args:
+        backbone, tasks: as in `build`.
+        strategy: name or `Strategy` that decides without a search.
+        seed: int or `None`.
+
+    Returns:
+        An `Architecture`.
+
+    Raises:
+        ValueError: when the strategy has to search first.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> backbone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="dense")])
+    >>> tasks = [keras_mtl.Task(name, keras.layers.Dense(1), "mse") for name in ("a", "b")]
+    >>> keras_mtl.plan(backbone, tasks, "independent").parameters("a")
+    49
+    """
+    tasks = check_tasks(tasks)
+    strategy = strategies.get(strategy)
+    if not isinstance(strategy, FixedStrategy):
+        raise ValueError(
+            f"`strategy` must decide without a search. Received: strategy={strategy!r}. Use "
+            "`keras_mtl.build(backbone, tasks, strategy)`, train it, and `decide()`."
+        )
+    graph = read(backbone)
+    return with_costs(graph, tasks, _fixed(graph, tasks, strategy, _seed(seed)))
+
+
 def _fixed(graph, tasks, strategy, seed):
-    units = find_units(graph, strategy.granularity)
+    units = tuple(u for u in find_units(graph, strategy.granularity) if u.searchable)
     names = tuple(task.name for task in tasks)
-    searchable = tuple(unit.name for unit in units if unit.searchable)
     return Architecture(
         tasks=names,
-        units=searchable,
-        choices=strategy.choices(names, searchable),
+        units=tuple(unit.name for unit in units),
         fingerprint=graph.fingerprint,
         granularity=strategy.granularity,
         normalisation=strategy.normalisation,
         projections=strategy.projections,
         origin={"strategy": strategy.name, "settings": strategy.get_config(), "seed": seed},
+        **strategy.decide(graph, units, names),
     )
 
 
-def _source(initial_weights):
+def _seed(seed):
+    return random.SystemRandom().randrange(2**31) if seed is None else int(seed)
+
+
+def _source(initial_weights, graph, tasks, architecture=None):
     if isinstance(initial_weights, TaskModel):
         return initial_weights.named_layers()
+    if isinstance(initial_weights, Mapping):
+        given = {task.name: initial_weights.get(task.name) for task in tasks}
+        if not all(isinstance(model, TaskModel) for model in given.values()):
+            raise ValueError(
+                f"`initial_weights` must have a model of this library for each of the tasks "
+                f"{list(given)}. Received: initial_weights={initial_weights!r}."
+            )
+        if architecture is not None:
+            architecture = fitted(
+                graph, find_units(graph, architecture.granularity), tasks, architecture
+            )
+        return mean_of_models(graph, tasks, given, architecture)
     if initial_weights not in (BACKBONE, FRESH):
         raise ValueError(
-            f"`initial_weights` must be {BACKBONE!r}, {FRESH!r} or a model of this library. "
-            f"Received: initial_weights={initial_weights!r}."
+            f"`initial_weights` must be {BACKBONE!r}, {FRESH!r}, a model of this library, or a "
+            f"dict from task to model. Received: initial_weights={initial_weights!r}."
         )
     return initial_weights

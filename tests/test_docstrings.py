@@ -16,6 +16,7 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(keras_mtl.__path__, "kera
 def public_classes():
     for package in (
         keras_mtl,
+        keras_mtl.affinity,
         keras_mtl.callbacks,
         keras_mtl.data,
         keras_mtl.heads,
@@ -23,6 +24,7 @@ def public_classes():
         keras_mtl.metrics,
         keras_mtl.models,
         keras_mtl.strategies,
+        keras_mtl.tuners,
     ):
         for name in package.__all__:
             thing = getattr(package, name)

@@ -11,10 +11,11 @@ LAYERS = [
     {"errors", "report"},
     {"architecture", "task"},
     {"graph"},
-    {"assemble", "count", "layers", "metrics", "heads", "plot", "data"},
+    {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity"},
     {"strategies", "callbacks"},
     {"models", "export"},
     {"build"},
+    {"tuners"},
 ]
 TENSORFLOW = {"models/tensorflow_step.py", "export.py"}
 

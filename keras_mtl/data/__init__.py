@@ -1,5 +1,6 @@
 """Data sets, the joining of tasks with own data, and the split that a search needs."""
 
+from keras_mtl.data.attributes import load_attributes
 from keras_mtl.data.digits import load_multidigits
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.joined_dataset import JoinedDataset
@@ -12,6 +13,7 @@ __all__ = [
     "JoinedDataset",
     "SearchDataset",
     "join_tasks",
+    "load_attributes",
     "load_multidigits",
     "load_nyuv2",
     "load_reviews",

@@ -44,6 +44,15 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     return MultiTaskModel(network, tasks, architecture, seed=seed, name=name, input_names=names)
 
 
+def with_costs(graph, tasks, architecture):
+    """The Architecture with its costs filled in, without making its network."""
+    units = find_units(graph, architecture.granularity)
+    architecture = fitted(graph, units, tasks, architecture)
+    needs = count(graph, units, input_sets(tasks), resolve_architecture(architecture))
+    heads = {task.name: clone_head(task, graph.features, 0) for task in tasks}
+    return architecture.replace(costs=with_heads(needs.costs, graph, heads))
+
+
 def check_input_sets(graph, sets):
     """Raises `ValueError` when the inputs of a set would have the name of something else."""
     taken = {call.key for call in graph.calls}

@@ -3,13 +3,16 @@
 from keras_mtl.errors import suggestion
 from keras_mtl.strategies.adashare import AdaShare
 from keras_mtl.strategies.auto_mtl import AutoMTL
+from keras_mtl.strategies.branched import Branched
 from keras_mtl.strategies.independent import Independent
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.random_policies import random_policies
 from keras_mtl.strategies.shared import Shared
 from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, Strategy
 
-STRATEGIES = {strategy.name: strategy for strategy in (AdaShare, AutoMTL, Independent, Shared)}
+STRATEGIES = {
+    strategy.name: strategy for strategy in (AdaShare, AutoMTL, Branched, Independent, Shared)
+}
 
 
 def get(strategy):
@@ -46,6 +49,7 @@ def get_class(name):
 __all__ = [
     "AdaShare",
     "AutoMTL",
+    "Branched",
     "FixedStrategy",
     "Independent",
     "Phase",

@@ -10,11 +10,11 @@ class Independent(FixedStrategy):
     Example:
 
     >>> import keras_mtl
-    >>> keras_mtl.strategies.Independent().choices(("a", "b"), ("u",))
-    {'a': ('own',), 'b': ('own',)}
+    >>> keras_mtl.strategies.Independent().decide(None, ("u",), ("a", "b"))
+    {'choices': {'a': ('own',), 'b': ('own',)}}
     """
 
     name = "independent"
 
-    def choices(self, tasks, units):
-        return {task: (OWN,) * len(units) for task in tasks}
+    def decide(self, graph, units, tasks):
+        return {"choices": {task: (OWN,) * len(units) for task in tasks}}

@@ -13,8 +13,8 @@ class Shared(FixedStrategy):
     Example:
 
     >>> import keras_mtl
-    >>> keras_mtl.strategies.Shared().choices(("a", "b"), ("u", "v"))
-    {'a': ('shared', 'shared'), 'b': ('shared', 'shared')}
+    >>> keras_mtl.strategies.Shared().decide(None, ("u", "v"), ("a", "b"))
+    {'choices': {'a': ('shared', 'shared'), 'b': ('shared', 'shared')}}
 
     Reference:
         Caruana, Multitask Learning, 1997.
@@ -25,5 +25,5 @@ class Shared(FixedStrategy):
     def __init__(self, *, normalisation="shared"):
         self.normalisation = check_normalisation(normalisation)
 
-    def choices(self, tasks, units):
-        return {task: (SHARED,) * len(units) for task in tasks}
+    def decide(self, graph, units, tasks):
+        return {"choices": {task: (SHARED,) * len(units) for task in tasks}}

@@ -59,8 +59,17 @@ class FixedStrategy(Strategy, abc.ABC):
     """A strategy without a search."""
 
     @abc.abstractmethod
-    def choices(self, tasks, units):
-        """Returns task -> tuple of choices, one for each searchable unit."""
+    def decide(self, graph, units, tasks):
+        """Returns the parts of the `Architecture` that are this method's: `choices` at least.
+
+        Args:
+            graph: `BackboneGraph`.
+            units: tuple of `Unit`, those with a choice; `choices` has one entry for each.
+            tasks: tuple of task names.
+
+        Returns:
+            A dict of arguments of `Architecture`, such as `{"choices": {task: (...)}}`.
+        """
 
 
 class SearchStrategy(Strategy, abc.ABC):

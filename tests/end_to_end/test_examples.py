@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_mtl
+from keras_mtl.affinity import ScoredTree, enumerate_trees
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
@@ -18,7 +19,15 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 def examples_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
-    for name in ("front", "multidigits", "nyuv2", "protocol", "backbones"):
+    for name in (
+        "front",
+        "multidigits",
+        "nyuv2",
+        "branched",
+        "branching",
+        "attributes",
+        "protocol",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -62,12 +71,61 @@ def test_multidigits(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_nyuv2(tmp_path):
+def test_nyuv2(tmp_path, untraced):
     import nyuv2
 
     nyuv2.main(["--quick", "--folder", str(tmp_path)])
     methods = ["single-task", "shared", "adashare", "random #1", "random #2"]
     check_outputs(tmp_path, ["segmentation", "depth", "normals"], methods)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_branched(tmp_path, untraced):
+    import branched
+
+    branched.main(["--quick", "--folder", str(tmp_path)])
+    folder = tmp_path / "seed0"
+    outcome = json.loads((folder / "outcome.json").read_text())
+    trees = [row["tree"] for row in outcome["rows"]]
+    assert [len(level) for level in trees[0]] == [1, 1, 1, 1]  # hard sharing is the smallest
+    assert len(trees[-1][-1]) == 3
+    for picture in ("affinity", "tree", "trees", "architecture"):
+        assert (folder / f"{picture}.png").stat().st_size > 2000
+    assert tf.saved_model.load(str(folder / "saved_model")).signatures.keys() >= {"depth"}
+
+
+def test_ranks_of_trees():
+    import branched
+
+    trees = list(enumerate_trees(("a", "b", "c"), 2, first_shared=True))
+    sizes = [1, 10]
+    rows = {
+        tree: {"validation_delta": -float(i), "total_delta": float(i)}
+        for i, tree in enumerate(sorted(trees, key=lambda tree: tree.size(sizes)))
+    }
+    best = list(rows)[-1]
+    (rank,) = branched.ranks(sizes, rows, [ScoredTree(best, 0.0, best.size(sizes))])
+    assert rank["rivals"] == len(trees) == 5
+    assert rank["total_delta_percentile"] == 100 and rank["validation_delta_percentile"] == 0
+    assert rank["total_delta_median"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_attributes(tmp_path, untraced):
+    import attributes
+
+    attributes.main(["--quick", "--folder", str(tmp_path)])
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "single-task",
+        "shared",
+        "tree, budget 1.5",
+        "tree by errors, budget 1.5",
+        "random tree, budget 1.5",
+    ]
+    assert (tmp_path / "seed0" / "affinity.png").stat().st_size > 2000
 
 
 @pytest.mark.slow

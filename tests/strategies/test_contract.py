@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_mtl
 from keras_mtl import Architecture, strategies
-from keras_mtl.strategies import AdaShare, AutoMTL, Independent, SearchStrategy, Shared
+from keras_mtl.strategies import AdaShare, AutoMTL, Branched, Independent, SearchStrategy, Shared
 from tests import toys
 from tests.contracts import assert_derived_equals_supernet, jsonable
 
@@ -43,8 +43,12 @@ class Row:
         return isinstance(self.strategy, SearchStrategy)
 
 
+PARTING = Branched(
+    tree=[[["classes", "value"]], [["classes"], ["value"]]], locations=("block1_add", "block2_add")
+)
 STRATEGIES = [
     Row(Independent()),
+    Row(PARTING),
     Row(Shared()),
     Row(Shared(normalisation="task"), name="shared_task_normalisation"),
     Row(AdaShare(warmup=0.0, curriculum_epochs=0), skips=True),

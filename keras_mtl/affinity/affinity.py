@@ -1,0 +1,181 @@
+"""Affinity: how alike tasks are at every location of the backbone, as plain data."""
+
+import dataclasses
+import json
+import os
+import types
+from collections.abc import Mapping
+
+import numpy as np
+
+FORMAT_VERSION = 1
+FIELDS = ("values", "tasks", "locations", "origin")
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Affinity:
+    """The tensor `A[d, i, j]` of task affinities, with the names of its axes; JSON both ways.
+
+    Two affinities are equal when names and values are; `origin` does not count.
+
+    Args:
+        values: array of shape `(locations, tasks, tasks)`. Symmetric, with ones on the diagonal,
+            from -1 to 1; kept as a read-only float64 copy, in which rounding errors up to 1e-6 of
+            symmetry, diagonal and range are mended.
+        tasks: tuple of string. Task names, in order.
+        locations: tuple of string. Names of the locations, from the input to the features.
+        origin: mapping that JSON can hold. How the values were found.
+
+    Raises:
+        ValueError: when the parts do not fit together.
+
+    Example:
+
+    >>> from keras_mtl.affinity import Affinity
+    >>> values = [[[1.0, 0.8], [0.8, 1.0]], [[1.0, 0.5], [0.5, 1.0]]]
+    >>> affinity = Affinity(values, ("depth", "normal"), ("block1", "block2"))
+    >>> affinity
+    <Affinity locations=['block1', 'block2'] tasks=['depth', 'normal'] from 0.500 to 0.800>
+    >>> affinity.dissimilarity[1].tolist()
+    [[0.0, 0.5], [0.5, 0.0]]
+    >>> Affinity.from_json(affinity.to_json()) == affinity
+    True
+
+    Reference: [Branched Multi-Task Networks](https://arxiv.org/abs/1904.02920), Section 3.1.
+    """
+
+    values: np.ndarray
+    tasks: tuple
+    locations: tuple
+    origin: Mapping = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        fill = object.__setattr__
+        for name in ("tasks", "locations"):
+            fill(self, name, check_names(name, getattr(self, name)))
+        if not isinstance(self.origin, Mapping):
+            raise ValueError(f"`origin` must be a mapping. Received: origin={self.origin!r}.")
+        fill(self, "origin", types.MappingProxyType(dict(self.origin)))
+        fill(self, "values", _checked(self.values, self.tasks, self.locations))
+
+    @property
+    def dissimilarity(self):
+        """`1 - A`: an array of shape `(locations, tasks, tasks)` with zeros on the diagonals."""
+        return 1.0 - self.values
+
+    def __eq__(self, other):
+        if not isinstance(other, Affinity):
+            return NotImplemented
+        names = (self.tasks, self.locations) == (other.tasks, other.locations)
+        return names and np.array_equal(self.values, other.values)
+
+    def __hash__(self):
+        return hash((self.tasks, self.locations, self.values.tobytes()))
+
+    def __reduce__(self):
+        return Affinity, (np.array(self.values), self.tasks, self.locations, dict(self.origin))
+
+    def __repr__(self):
+        pairs = self.values[:, *np.triu_indices(len(self.tasks), 1)]
+        span = f" from {pairs.min():.3f} to {pairs.max():.3f}" if pairs.size else ""
+        tasks = list(self.tasks) if len(self.tasks) <= 6 else len(self.tasks)
+        return f"<Affinity locations={list(self.locations)} tasks={tasks}{span}>"
+
+    # JSON -------------------------------------------------------------------------------------
+
+    def to_json(self, indent=None):
+        """All of it as a JSON string."""
+        data = {"format_version": FORMAT_VERSION}
+        data |= {"tasks": list(self.tasks), "locations": list(self.locations)}
+        data |= {"origin": dict(self.origin), "values": self.values.tolist()}
+        return json.dumps(data, indent=indent)
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what `to_json` wrote; refuses broken text and unknown versions."""
+        try:
+            data = json.loads(text)
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(
+                "`text` must be the JSON of an affinity. Received: text that breaks off or does "
+                f"not parse ({error})."
+            ) from None
+        if not isinstance(data, dict) or "format_version" not in data:
+            raise ValueError(
+                "`text` must be the JSON of an affinity, with a `format_version`. Received: "
+                f"{str(text)[:60]!r}."
+            )
+        version = data.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"`format_version` must be {FORMAT_VERSION}. Received: format_version={version!r}. "
+                "Use the version of keras_mtl that wrote it."
+            )
+        if set(data) != set(FIELDS):
+            missing, unknown = set(FIELDS) - set(data), set(data) - set(FIELDS)
+            raise ValueError(
+                "`text` must have the fields of an affinity. Received: text without "
+                f"{sorted(missing)} and with {sorted(unknown)}."
+            )
+        return cls(**data)
+
+    def save(self, path):
+        """Writes a JSON file, whole or not at all."""
+        text = self.to_json()
+        temporary = f"{path}.partial"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path):
+        """Reads an affinity from a JSON file."""
+        with open(path, encoding="utf-8") as file:
+            return cls.from_json(file.read())
+
+
+def check_names(name, value):
+    """Returns the tuple of different, not empty strings; raises `ValueError` otherwise."""
+    sequence = isinstance(value, (tuple, list)) and len(value) > 0
+    if not sequence or not all(isinstance(x, str) and x for x in value):
+        raise ValueError(f"`{name}` must be a sequence of names. Received: {name}={value!r}.")
+    if len(set(value)) != len(value):
+        twice = next(x for x in value if list(value).count(x) > 1)
+        raise ValueError(f"`{name}` must name each thing once. Received: {twice!r} twice.")
+    return tuple(value)
+
+
+def _checked(values, tasks, locations):
+    """Returns the values as a read-only float64 array that is exactly symmetric."""
+    try:
+        values = np.array(values, dtype="float64")
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`values` must be an array of numbers with shape (locations, tasks, tasks). Received: "
+            f"{type(values).__name__} that is none."
+        ) from None
+    shape = (len(locations), len(tasks), len(tasks))
+    if values.shape != shape:
+        raise ValueError(
+            f"`values` must have shape (locations, tasks, tasks) = {shape}. "
+            f"Received: values.shape={values.shape}."
+        )
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(values - values.transpose(0, 2, 1))
+    faults = {
+        "be finite": ~np.isfinite(values),
+        "be symmetric in the tasks": ~(gap <= 1e-6),
+        "have ones on the diagonal": (np.abs(values - 1) > 1e-6) & np.eye(len(tasks), dtype=bool),
+        "lie between -1 and 1": np.abs(values) > 1 + 1e-6,
+    }
+    for condition, wrong in faults.items():
+        if wrong.any():
+            d, i, j = map(int, np.argwhere(wrong)[0])
+            raise ValueError(
+                f"`values` must {condition}. Received: {values[d, i, j]:.6g} for tasks "
+                f"{tasks[i]!r} and {tasks[j]!r} at location {locations[d]!r}."
+            )
+    values = np.clip((values + values.transpose(0, 2, 1)) / 2, -1, 1)
+    values[:, range(len(tasks)), range(len(tasks))] = 1.0
+    values.flags.writeable = False
+    return values

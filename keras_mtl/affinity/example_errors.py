@@ -1,0 +1,39 @@
+"""The loss of every single example, for the affinity by hard and easy examples."""
+
+import numpy as np
+from keras import ops
+
+
+def example_errors(model, task, data):
+    """How wrong a network is on every example: its loss, a mean over the example's labels.
+
+    Args:
+        model: a model of this library that has the task.
+        task: `Task`.
+        data: iterable of batches `(x, y)`, such as a `tf.data.Dataset` in a fixed order; `y` is the
+            labels of the task, or a dict by task name.
+
+    Returns:
+        A float64 array of shape `(examples,)`; NaN where an example has no label.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> inputs = keras.Input((1,))
+    >>> backbone = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(inputs))
+    >>> task = keras_mtl.Task("double", keras.layers.Identity(), "mse")
+    >>> model = keras_mtl.build(backbone, [task], "shared", seed=0)
+    >>> x = np.array([[1.0], [3.0]], "float32")
+    >>> keras_mtl.affinity.example_errors(model, task, [(x, 2 * x)]).tolist()
+    [1.0, 9.0]
+    """
+    errors = []
+    for x, y in data:
+        labels = y[task.name] if isinstance(y, dict) else y
+        values, _, present = task.loss_per_label(labels, model(x, training=False)[task.name])
+        values, present = (
+            ops.convert_to_numpy(v).reshape(len(v), -1).astype("float64") for v in (values, present)
+        )
+        with np.errstate(invalid="ignore"):
+            errors.append((values * present).sum(axis=1) / present.sum(axis=1))
+    return np.concatenate(errors)

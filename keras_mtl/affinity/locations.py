@@ -1,0 +1,95 @@
+"""Where a backbone may branch: locations, the stretches between them, and what these cost."""
+
+import itertools
+
+from keras_mtl.count import call_flops, sizes_known
+from keras_mtl.graph import find_units, parameters, read
+
+KINDS = ("parameters", "flops")
+
+
+def find_locations(backbone, granularity="stage"):
+    """Names of the layers at which tasks may be compared and a tree may branch.
+
+    Args:
+        backbone: functional `keras.Model`.
+        granularity: `"stage"` (the last layer before the maps become smaller, as in the paper),
+            `"block"` or `"operator"`.
+
+    Returns:
+        A tuple of names of layers, from the input to the features: the last layer of every unit
+        that has weights.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> x = image = keras.Input((8, 8, 3))
+    >>> for stage in ("low", "high"):
+    ...     x = keras.layers.Conv2D(4, 3, name=f"{stage}_conv")(x)
+    ...     x = keras.layers.ReLU(name=stage)(x)
+    ...     x = keras.layers.MaxPooling2D(name=f"{stage}_pool")(x)
+    >>> keras_mtl.affinity.find_locations(keras.Model(image, x), "block")
+    ('low', 'high')
+    """
+    graph = read(backbone)
+    units = [unit for unit in find_units(graph, granularity) if unit.searchable]
+    return tuple(graph.calls[unit.output.node].key for unit in units)
+
+
+def segments(graph, units, locations):
+    """Cuts the units at the locations: a tuple of tuples of units, one for each location.
+
+    A segment ends with the unit that holds its location; what comes after the last location belongs
+    to the last segment.
+    """
+    ends = [_unit_of(graph, units, name) for name in locations]
+    if any(a >= b for a, b in itertools.pairwise(ends)):
+        raise ValueError(
+            "`locations` must lie in different units, in order from the input to the features. "
+            f"Received: locations={list(locations)}, in units {[units[i].name for i in ends]}."
+        )
+    begins = [0, *(end + 1 for end in ends[:-1])]
+    return tuple(
+        tuple(units[begin:end])
+        for begin, end in zip(begins, [*begins[1:], len(units)], strict=True)
+    )
+
+
+def segment_sizes(graph, units, locations, kind="parameters"):
+    """What one copy of every segment costs, in parameters or FLOPs; heads are not in it.
+
+    Returns:
+        A list of int, one for each location: the `sizes` of `Tree.size` and `search_trees`.
+
+    Raises:
+        ValueError: for another kind, unknown locations, or FLOPs of a backbone without fixed sizes.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
+    if kind == "flops" and not sizes_known(graph):
+        raise ValueError(
+            "`kind` must be 'parameters' for a backbone whose input sizes are open. "
+            "Received: kind='flops'. Give every input a fixed shape, or count parameters."
+        )
+    sizes = []
+    for segment in segments(graph, units, locations):
+        calls = [graph.calls[i] for unit in segment if unit.searchable for i in unit.calls]
+        if kind == "flops":
+            sizes.append(sum(call_flops(graph, call) for call in calls))
+        else:
+            weights = {call.key: parameters(call.operation) for call in calls}
+            sizes.append(sum(weights.values()))
+    return sizes
+
+
+def _unit_of(graph, units, name):
+    places = [
+        i for i, unit in enumerate(units) if any(graph.calls[c].key == name for c in unit.calls)
+    ]
+    if len(places) != 1:
+        ends = [graph.calls[unit.output.node].key for unit in units if unit.searchable]
+        raise ValueError(
+            f"`locations` must name layers of the backbone that are in one unit each. Received: "
+            f"{name!r}, which is in {len(places)} units. The units end with {ends}."
+        )
+    return places[0]

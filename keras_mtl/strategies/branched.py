@@ -1,0 +1,149 @@
+"""Branched: a tree of copies, in which alike tasks stay together for longer."""
+
+import itertools
+import json
+import numbers
+
+from keras_mtl.affinity.affinity import Affinity
+from keras_mtl.affinity.locations import segment_sizes, segments
+from keras_mtl.affinity.tree import Tree
+from keras_mtl.affinity.tree_search import search_trees
+from keras_mtl.architecture import OWN, SHARED
+from keras_mtl.graph import find_units
+from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
+
+
+class Branched(FixedStrategy):
+    """The tree of least dissimilarity that fits a budget; every node is a copy of its stretch.
+
+    At every location the tasks fall into groups that only split on the way to the features. The
+    cost of a location is the mean over its groups of the largest dissimilarity inside the group,
+    that of a tree the sum over its locations: without a budget every task would be alone.
+
+    Args:
+        affinity: `Affinity` of the tasks at locations of the backbone (layers of it), or what its
+            `to_json` says as a dict; `None` with `tree`.
+        budget: what all copies may cost together, without heads. An int counts parameters or
+            FLOPs; a float is a multiple of one backbone (1.0 shares all, K shares nothing).
+        kind: `"parameters"` or `"flops"`: what the budget counts.
+        first_shared: bool. Whether all tasks share up to the first location, as in the paper.
+        tree: `Tree`, or its levels as lists. Takes this one instead of searching.
+        locations: sequence of names of layers, with `tree`; an affinity brings its own.
+        normalisation: `"shared"` (with its copy) or `"task"`.
+        seed: int. Of the beam search for many tasks.
+
+    Raises:
+        ValueError: for arguments that do not go together; by `keras_mtl.build`, when no tree fits
+            the budget, or the locations are not in the backbone.
+
+    Example:
+
+    >>> import keras, keras_mtl
+    >>> x = inputs = keras.Input((4,))
+    >>> for name in ("low", "high"):
+    ...     x = keras.layers.Dense(4, name=name)(x)
+    >>> tasks = [keras_mtl.Task(name, keras.layers.Dense(1), "mse") for name in ("a", "b", "c")]
+    >>> like = [[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]]
+    >>> affinity = keras_mtl.affinity.Affinity([like, like], ("a", "b", "c"), ("low", "high"))
+    >>> strategy = keras_mtl.strategies.Branched(affinity, budget=1.5)
+    >>> keras_mtl.plan(keras.Model(inputs, x), tasks, strategy).choices["b"]
+    ('shared', 'branch1')
+
+    Reference:
+        [Branched Multi-Task Networks](https://arxiv.org/abs/1904.02920), section 3.2.
+    """
+
+    name = "branched"
+
+    def __init__(
+        self,
+        affinity=None,
+        *,
+        budget=None,
+        kind="parameters",
+        first_shared=False,
+        tree=None,
+        locations=None,
+        normalisation="shared",
+        seed=0,
+    ):
+        if (affinity is None) == (tree is None):
+            raise ValueError(
+                "`affinity` or `tree` must be given, and not both. Received: "
+                f"affinity={affinity!r}, tree={tree!r}. `keras_mtl.affinity` finds an affinity."
+            )
+        if tree is None and (
+            not isinstance(budget, numbers.Real) or isinstance(budget, bool) or not budget > 0
+        ):
+            raise ValueError(
+                "`budget` must be a positive number: an int of parameters or FLOPs, or a float, in "
+                f"multiples of the backbone. Received: budget={budget!r}."
+            )
+        if tree is not None and locations is None:
+            raise ValueError("`locations` must be given with `tree`. Received: locations=None.")
+        if affinity is not None and not isinstance(affinity, Affinity):
+            affinity = Affinity.from_json(json.dumps(affinity))
+        self._affinity = affinity
+        self._tree = tree if tree is None or isinstance(tree, Tree) else Tree(tree)
+        self.budget = budget
+        self.kind = kind
+        self.first_shared = first_shared
+        self.locations = tuple(affinity.locations if affinity is not None else locations)
+        self.normalisation = check_normalisation(normalisation)
+        self.seed = seed
+
+    def get_config(self):
+        """Settings as plain data; affinity and tree as what JSON holds."""
+        affinity = self._affinity and json.loads(self._affinity.to_json())
+        tree = self._tree and [[list(group) for group in level] for level in self._tree.levels]
+        locations = None if self._tree is None else list(self.locations)
+        return {**super().get_config(), "affinity": affinity, "tree": tree, "locations": locations}
+
+    def decide(self, graph, units, tasks):
+        tree = self._tree or self._found(graph, tasks)
+        if set(tree.tasks) != set(tasks):
+            raise ValueError(
+                f"The tasks of the tree must be {list(tasks)}. Received: {list(tree.tasks)}."
+            )
+        if len(tree.levels) != len(self.locations):
+            raise ValueError(
+                f"`locations` must have one name for each of the {len(tree.levels)} levels of the "
+                f"tree. Received: {list(self.locations)}."
+            )
+        every = find_units(graph, self.granularity)
+        copies = copy_names(tree)
+        level_of = {
+            unit.name: level
+            for level, segment in enumerate(segments(graph, every, self.locations))
+            for unit in segment
+        }
+        choices = {
+            task: tuple(copies[level_of[unit.name], task] for unit in units) for task in tasks
+        }
+        return {"choices": choices}
+
+    def _found(self, graph, tasks):
+        """The cheapest tree within the budget."""
+        every = find_units(graph, self.granularity)
+        sizes = segment_sizes(graph, every, self.locations, self.kind)
+        relative = isinstance(self.budget, float)
+        budget = int(self.budget * sum(sizes)) if relative else self.budget
+        front = search_trees(
+            self._affinity, sizes, budget=budget, first_shared=self.first_shared, seed=self.seed
+        )
+        return front[-1].tree
+
+
+def copy_names(tree):
+    """`(level, task)` -> what the task chooses there: shared, own, or the branch of its group."""
+    groups = list(dict.fromkeys(group for level in tree.levels for group in level))
+    together = [group for group in groups if 1 < len(group) < len(tree.tasks)]
+    free = (name for i in itertools.count(1) if (name := f"branch{i}") not in tree.tasks)
+    branches = dict(zip(together, free, strict=False))
+    names = {}
+    for number, level in enumerate(tree.levels):
+        for group in level:
+            # One task alone owns its copies, even where it is the only task of all.
+            name = OWN if len(group) == 1 else branches.get(group, SHARED)
+            names.update({(number, task): name for task in group})
+    return names

@@ -1,0 +1,304 @@
+"""ArchitectureTuner: trains given architectures one after another, and keeps every result."""
+
+import copy
+import gc
+import json
+import math
+import pathlib
+import time
+
+import keras
+import keras_tuner
+
+from keras_mtl.architecture import Architecture
+from keras_mtl.build import build
+from keras_mtl.errors import NonFiniteError, suggestion
+from keras_mtl.graph import find_units, read
+from keras_mtl.metrics import lower_is_better
+from keras_mtl.models.derive import fitted
+from keras_mtl.task import check_tasks
+from keras_mtl.tuners.architecture_result import ArchitectureResult
+from keras_mtl.tuners.candidate_oracle import CandidateOracle
+from keras_mtl.tuners.files import write_whole
+from keras_mtl.tuners.resumable_oracle import trial_name
+from keras_mtl.tuners.resumable_tuner import ResumableTuner
+
+_RESULT, _WEIGHTS = "result.json", "model.weights.h5"
+
+
+class ArchitectureTuner(ResumableTuner):
+    """Trains candidate architectures alike, on one machine or many, and keeps every result.
+
+    Every candidate is built from the same backbone with the same seed, compiled, trained and
+    validated; its numbers and its weights stay in the folder of the search. A search that was
+    interrupted goes on when the same script is started again: finished candidates are not
+    repeated, the interrupted one begins anew (pass `BackupAndResume` for long trainings). A
+    training that runs into NaN is a result without a score; any other error ends the search.
+
+    Args:
+        backbone, tasks: as in `keras_mtl.build`.
+        candidates: list of different `Architecture`s, in the order in which to train them.
+        compile: function of the built model that calls its `compile`.
+        objective: what to choose by. A name in the logs of `fit`, such as `"val_loss"`; or a
+            function of the validation results `{task: {metric: value}}` that returns a number,
+            such as `lambda results: relative_performance(results, baseline).total`; or a
+            `keras_tuner.Objective`.
+        direction: `"min"` or `"max"`. By default that of the metric's name (see
+            `keras_mtl.metrics.lower_is_better`), and `"max"` for a function.
+        max_trials: int or `None`. Trains the first so many only.
+        seed: int. Every training begins with it.
+        initial_weights: as in `keras_mtl.build`.
+        **options: `directory`, `project_name`, `overwrite` and `idle_seconds` of `ResumableTuner`,
+            and `lease` of `ResumableOracle`.
+
+    Raises:
+        ArchitectureError: when a candidate is for another backbone or other tasks.
+        TypeError, ValueError: for other unusable arguments.
+
+    Example:
+
+    >>> import keras, keras_mtl, tempfile
+    >>> backbone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="dense")])
+    >>> tasks = [keras_mtl.Task(name, keras.layers.Dense(1), "mse") for name in ("a", "b")]
+    >>> plans = [keras_mtl.plan(backbone, tasks, name) for name in ("shared", "independent")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tuner = keras_mtl.tuners.ArchitectureTuner(
+    ...         backbone, tasks, plans, compile=lambda model: model.compile("sgd"),
+    ...         objective="val_loss", directory=folder, project_name="search",
+    ...     )
+    ...     x = np.ones((8, 4), "float32")
+    ...     data = x, {"a": x[:, :1], "b": x[:, :1]}
+    ...     tuner.search(*data, validation_data=data, epochs=1, verbose=0)
+    ...     [row.parameters for row in tuner.results()]
+    [58, 98]
+    """
+
+    def __init__(
+        self,
+        backbone,
+        tasks,
+        candidates,
+        *,
+        compile,
+        objective,
+        direction=None,
+        max_trials=None,
+        seed=0,
+        initial_weights="backbone",
+        lease=600.0,
+        **options,
+    ):
+        if not callable(compile):
+            raise TypeError(
+                "`compile` must be a function that compiles the model it is given. Received: "
+                f"compile={compile!r}. Pass `lambda model: model.compile(...)`."
+            )
+        self.backbone = backbone
+        self.tasks = check_tasks(tasks)
+        self.candidates = _check_candidates(backbone, self.tasks, candidates)
+        self.objective = _as_objective(objective, direction)
+        self.seed = seed
+        self.initial_weights = initial_weights
+        self._compile = compile
+        self._score = objective if callable(objective) else None
+        oracle = CandidateOracle(
+            [json.loads(candidate.to_json()) for candidate in self.candidates],
+            self.objective,
+            max_trials=max_trials,
+            seed=seed,
+            lease=lease,
+            max_consecutive_failed_trials=None,
+        )
+        super().__init__(oracle, **options)
+
+    def search(
+        self, x=None, y=None, *, validation_data, epochs=1, callbacks=None, verbose=1, **options
+    ):
+        """Trains every candidate that has no result yet.
+
+        Args:
+            x, y: arrays, or one dataset, as in `fit` of the built model.
+            validation_data: `(x, y[, sample_weight])` or a dataset. Read once for each candidate,
+                and after every epoch where there are callbacks.
+            epochs: int.
+            callbacks: list of Keras callbacks, copied for every training; or a function of the
+                trial's folder that returns them, such as
+                `lambda folder: [BackupAndResume(folder / "backup.npz", verbose=False)]`.
+            verbose: 0 says nothing, 1 a line for each candidate, 2 Keras' lines too.
+            **options: of `fit`, such as `batch_size`.
+        """
+        super().search(
+            x,
+            y,
+            validation_data=validation_data,
+            epochs=epochs,
+            callbacks=callbacks,
+            verbose=verbose,
+            **options,
+        )
+
+    def results(self):
+        """The rows of all trained candidates, as `ArchitectureResult`, in their order."""
+        paths = pathlib.Path(self.project_dir).glob(f"trial_*/{_RESULT}")
+        found = [ArchitectureResult.load(path) for path in paths]
+        return sorted(found, key=lambda result: result.index)
+
+    def best_result(self):
+        """The row with the best score, the first one of equals."""
+        found = [result for result in self.results() if result.score is not None]
+        if not found:
+            raise ValueError("`search` must have trained a candidate first. Received: no result.")
+        sign = 1 if self.objective.direction == "min" else -1
+        return min(found, key=lambda result: sign * result.score)
+
+    def best_architecture(self):
+        """The `Architecture` with the best score."""
+        return self.best_result().architecture
+
+    def best_model(self):
+        """The trained model with the best score, compiled."""
+        return self.model_of(self.best_result())
+
+    def model_of(self, result):
+        """The trained model of one row of `results()`, compiled."""
+        model = self._built(result.architecture)
+        model.load_weights(self.folder(trial_name(result.index)) / _WEIGHTS)
+        return model
+
+    def load_model(self, trial):
+        """For KerasTuner's `get_best_models`."""
+        return self.model_of(ArchitectureResult.load(self.folder(trial.trial_id) / _RESULT))
+
+    # One training -------------------------------------------------------------------------------
+
+    def train(self, trial, candidate, x, y, *, validation_data, epochs, callbacks, **options):
+        path = self.folder(trial.trial_id) / _RESULT
+        result = ArchitectureResult.load(path)
+        if result is None:  # there is one when a kill came between its file and its report
+            gc.collect()
+            keras.utils.set_random_seed(self.seed)
+            architecture = Architecture.from_json(json.dumps(candidate))
+            began = time.monotonic()
+            model = self._built(architecture)
+            callbacks = callbacks(path.parent) if callable(callbacks) else copy.deepcopy(callbacks)
+            try:
+                score, metrics = self._fit(
+                    model, x, y, validation_data, epochs, callbacks or [], options
+                )
+                message = None if math.isfinite(score) else f"{self.objective.name} is {score}"
+            except NonFiniteError as error:
+                score, metrics, message = math.nan, {}, str(error)
+            result = ArchitectureResult(
+                index=int(trial.trial_id),
+                architecture=model.architecture,
+                score=None if message else score,
+                metrics=metrics,
+                seconds=time.monotonic() - began,
+                message=message,
+            )
+            write_whole(path.with_name(_WEIGHTS), model.save_weights, self.tuner_id)
+            result.save(path)
+        score = math.nan if result.score is None else result.score
+        return {**result.metrics, self.objective.name: score}
+
+    def _built(self, architecture):
+        model = build(
+            self.backbone,
+            self.tasks,
+            architecture=architecture,
+            seed=self.seed,
+            initial_weights=self.initial_weights,
+        )
+        self._compile(model)
+        return model
+
+    def _fit(self, model, x, y, validation_data, epochs, callbacks, options):
+        validation = _unpacked(validation_data)
+        model.check_data(*validation)
+        if not callbacks:
+            self._check_objective(model)
+        else:
+            options = {**options, "validation_data": validation_data}
+        history = model.fit(
+            x,
+            y,
+            epochs=epochs,
+            callbacks=[*callbacks, self.heartbeat()],
+            verbose=2 if self.verbose > 1 else 0,
+            **options,
+        )
+        sizes = {"batch_size": options.get("validation_batch_size", options.get("batch_size"))}
+        x, y, sample_weight = validation
+        logs = model.evaluate(
+            x,
+            y,
+            sample_weight=sample_weight,
+            steps=options.get("validation_steps"),
+            callbacks=[self.heartbeat()],
+            verbose=0,
+            return_dict=True,
+            **sizes,
+        )
+        metrics = {name: float(values[-1]) for name, values in history.history.items()}
+        metrics.update({f"val_{name}": float(value) for name, value in logs.items()})
+        if self._score is not None:
+            return float(self._score(model.task_results(logs))), metrics
+        if self.objective.name not in metrics:
+            raise _unknown(self.objective.name, metrics)
+        return metrics[self.objective.name], metrics
+
+    def _check_objective(self, model):
+        """Without callbacks, the names of the logs are known before the training."""
+        names = [metric.name for metric in model.metrics]
+        names += [f"val_{name}" for name in names]
+        if self._score is None and self.objective.name not in names:
+            raise _unknown(self.objective.name, names)
+
+
+def _as_objective(objective, direction):
+    if direction not in (None, "min", "max"):
+        raise ValueError(f"`direction` must be 'min' or 'max'. Received: direction={direction!r}.")
+    if isinstance(objective, keras_tuner.Objective):
+        return objective
+    if callable(objective):
+        return keras_tuner.Objective("score", direction or "max")
+    if not isinstance(objective, str):
+        raise TypeError(
+            "`objective` must be a name in the logs, a function or a `keras_tuner.Objective`. "
+            f"Received: objective={objective!r}."
+        )
+    return keras_tuner.Objective(
+        objective, direction or ("min" if lower_is_better(objective) else "max")
+    )
+
+
+def _check_candidates(backbone, tasks, candidates):
+    candidates = list(candidates)
+    wrong = [c for c in candidates if not isinstance(c, Architecture)]
+    if wrong or not candidates:
+        raise TypeError(
+            "`candidates` must be one or more `keras_mtl.Architecture`s. Received: "
+            f"{wrong[0] if wrong else candidates!r}."
+        )
+    if len(set(candidates)) < len(candidates):
+        raise ValueError(
+            f"`candidates` must all be different. Received: {len(candidates)}, of which "
+            f"{len(set(candidates))} differ. Pass `list(dict.fromkeys(candidates))`."
+        )
+    graph = read(backbone)
+    for candidate in candidates:
+        fitted(graph, find_units(graph, candidate.granularity), tasks, candidate)
+    return candidates
+
+
+def _unpacked(data):
+    if isinstance(data, (tuple, list)):
+        return keras.utils.unpack_x_y_sample_weight(tuple(data))
+    return data, None, None
+
+
+def _unknown(name, names):
+    return ValueError(
+        f"`objective` must be in the logs of `fit`: {sorted(names)}. Received: "
+        f"objective={name!r}.{suggestion(name, names)}"
+    )

@@ -1,0 +1,72 @@
+"""CandidateOracle: a list of candidates, each tried once, in its order."""
+
+import json
+
+from keras_mtl.tuners.resumable_oracle import ResumableOracle
+
+
+class CandidateOracle(ResumableOracle):
+    """Proposes given candidates in their order, each exactly once.
+
+    Args:
+        candidates: list of plain JSON data, all different.
+        objective: as in `ResumableOracle`.
+        max_trials: int or `None`. Tries the first so many only.
+        **options: `seed`, `lease`, ... of `ResumableOracle`.
+
+    Raises:
+        TypeError: when a candidate is no plain JSON data.
+        ValueError: when there are no candidates, or two are the same; on `reload`, when the search
+            had others.
+
+    Example:
+
+    >>> from keras_mtl.tuners import CandidateOracle
+    >>> oracle = CandidateOracle([{"width": 8}, {"width": 16}], "val_loss")
+    >>> [oracle.propose(index) for index in range(oracle.max_trials)]
+    [{'width': 8}, {'width': 16}]
+    """
+
+    def __init__(self, candidates, objective, *, max_trials=None, **options):
+        self.candidates = [_plain(candidate) for candidate in candidates]
+        number = len(self.candidates)
+        if not number:
+            raise ValueError("`candidates` must not be empty. Received: candidates=[].")
+        first = {}
+        for place, candidate in enumerate(self.candidates):
+            before = first.setdefault(json.dumps(candidate, sort_keys=True), place)
+            if before != place:
+                raise ValueError(
+                    "`candidates` must all be different. Received: the same at places "
+                    f"{before} and {place}."
+                )
+        super().__init__(objective, number if max_trials is None else max_trials, **options)
+        if self.max_trials > number:
+            raise ValueError(
+                f"`max_trials` must be at most the number of candidates, {number}. "
+                f"Received: max_trials={max_trials}."
+            )
+
+    def propose(self, index):
+        return self.candidates[index]
+
+    def set_state(self, state):
+        for trial_id in state["start_order"]:
+            tried = self.candidate(self.trials[trial_id])
+            if self.candidates[int(trial_id) : int(trial_id) + 1] != [tried]:
+                raise ValueError(
+                    "`candidates` must be those of the search that is continued; new ones come "
+                    f"after them. Received: another candidate at place {int(trial_id)} than in "
+                    f"{str(self.folder)!r}. Pass `overwrite=True` or another `project_name` to "
+                    "begin anew."
+                )
+        super().set_state(state)
+
+
+def _plain(candidate):
+    try:
+        return json.loads(json.dumps(candidate))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`candidates` must be plain JSON data. Received: {candidate!r} ({error})."
+        ) from None

@@ -1,0 +1,351 @@
+"""ResumableOracle: a search that survives kills, lost workers and restarts."""
+
+import json
+import math
+import os
+import pathlib
+from time import monotonic
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_mtl.report import say
+from keras_mtl.tuners.files import read_json, write_json
+from keras_mtl.tuners.progress import Progress
+
+_CANDIDATE = "candidate"
+# How long a worker that only waits for work may be silent before the chief goes without it.
+_SILENCE = 60.0
+
+
+class ResumableOracle(keras_tuner.Oracle):
+    """Base of the library's oracles: hands out candidates, each until it has ended once.
+
+    A subclass says in `propose` what candidate number `index` is, and in `observe` what it learns
+    from a score. Both must depend on the seed, the index and what was observed only, never on who
+    asks when: then a search that was killed, or runs on other workers, makes the same candidates.
+
+    What KerasTuner's own oracles do not promise:
+
+    - A trial is *lent* to a worker. A worker that asks again has lost its trial and gets the same
+      one; when a worker has not been heard of for `lease` seconds, another one gets it. No worker
+      is sent away while a trial may still come back, and a dead one does not keep the chief.
+    - The search may be killed anywhere. A file is replaced as a whole; a trial's file is written
+      before the state that counts on it, so that the two can be brought to agree on reloading.
+    - Only the first end of a trial counts, and only the last report of its metrics.
+    - The state is saved after the subclass has learned from a trial.
+
+    Args:
+        objective: string or `keras_tuner.Objective`, as in `keras_tuner.Oracle`.
+        max_trials: int. The number of candidates.
+        seed: int. 0 is a seed like any other.
+        lease: float. Seconds of silence after which a trial is given to another worker; more than
+            the time between two reports (a report is `update_trial(trial_id, {})`).
+        max_retries_per_trial: int. How often a trial that broke (`"INVALID"`, or a NaN) is run
+            again before it counts as failed.
+        max_consecutive_failed_trials: int or `None`. Ends the search after so many failures in a
+            row.
+
+    Raises:
+        TypeError, ValueError: for unusable arguments, and on `reload` when the state is of another
+            search.
+
+    Example:
+
+    >>> from keras_mtl.tuners import ResumableOracle
+    >>> class Squares(ResumableOracle):
+    ...     def propose(self, index):
+    ...         return {"side": index, "noise": int(self.generator(index).integers(100))}
+    >>> oracle = Squares("val_loss", max_trials=3, seed=0)
+    >>> oracle.propose(2) == Squares("val_loss", max_trials=3, seed=0).propose(2)
+    True
+    """
+
+    def __init__(
+        self,
+        objective,
+        max_trials,
+        *,
+        seed=0,
+        lease=600.0,
+        max_retries_per_trial=0,
+        max_consecutive_failed_trials=3,
+    ):
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(f"`seed` must be an int of at least 0. Received: seed={seed!r}.")
+        if not isinstance(max_trials, int) or max_trials < 1:
+            raise ValueError(
+                f"`max_trials` must be an int of at least 1. Received: max_trials={max_trials!r}."
+            )
+        if isinstance(objective, list):
+            raise TypeError(f"`objective` must be one, not a list. Received: {objective}.")
+        if not lease > 0:
+            raise ValueError(f"`lease` must be a positive number. Received: lease={lease!r}.")
+        super().__init__(
+            objective,
+            max_trials,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        self.seed = self._seed_state = seed  # KerasTuner draws one instead of 0
+        self.lease = lease
+        self._ends_of_leases = {}
+        self._progress = Progress(max_trials)
+
+    # What a subclass writes ---------------------------------------------------------------------
+
+    def propose(self, index):
+        """Candidate number `index` as plain JSON data; `None` while others must end before."""
+        raise NotImplementedError
+
+    def observe(self, index, score):
+        """Learns the score of a candidate (`None`: it failed): once for each, in any order."""
+
+    def settings(self):
+        """What a reloaded search must agree in, as plain data by argument."""
+        oracle = type(self).__name__
+        return {"oracle": oracle, "seed": self.seed, "objective": str(self.objective)}
+
+    def generator(self, *key):
+        """Random numbers that depend on the seed and on a key of ints alone."""
+        return np.random.default_rng((self.seed, *key))
+
+    # What a tuner asks --------------------------------------------------------------------------
+
+    @staticmethod
+    def candidate(trial):
+        """The candidate of a trial, on any worker."""
+        return json.loads(trial.hyperparameters.values[_CANDIDATE])
+
+    @property
+    def failed_in_a_row(self):
+        """How many of the last trials have failed, one after another."""
+        count = 0
+        for trial_id in reversed(self.end_order):
+            if self.trials[trial_id].status != TrialStatus.FAILED:
+                break
+            count += 1
+        return count
+
+    @property
+    def gave_up(self):
+        """Whether too many trials in a row have failed."""
+        limit = self.max_consecutive_failed_trials
+        return limit is not None and self.failed_in_a_row >= limit
+
+    @property
+    def finished(self):
+        """Whether every trial has ended."""
+        return len(self.end_order) >= max(self.max_trials, len(self.start_order))
+
+    @property
+    def tuner_ids(self):
+        """Workers that the chief must not leave alone: with a trial, or waiting for one."""
+        now = monotonic()
+        waiting = {name for name, seen in self._seen.items() if now - seen < _SILENCE}
+        return waiting | set(self.ongoing_trials)
+
+    @tuner_ids.setter
+    def tuner_ids(self, names):
+        self._seen = dict.fromkeys(names, monotonic())
+
+    # Trials -------------------------------------------------------------------------------------
+
+    def populate_space(self, trial_id):
+        candidate = self.propose(int(trial_id))
+        if candidate is None:
+            return {"status": TrialStatus.IDLE}
+        return {"status": TrialStatus.RUNNING, "values": {_CANDIDATE: json.dumps(candidate)}}
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id):
+        """A trial for a worker: its own once more, one that was given up, or the next."""
+        self._seen[tuner_id] = monotonic()
+        self._end_leases()
+        old = self.ongoing_trials.get(tuner_id) or self._abandoned()
+        if old is not None:
+            return self._hand_out(tuner_id, old.trial_id, old.hyperparameters)
+        if not self.gave_up and len(self.start_order) < self.max_trials:
+            new = trial_name(len(self.start_order))
+            response = self.populate_space(new)
+            if response["status"] == TrialStatus.RUNNING:
+                self.start_order.append(new)
+                hyperparameters = keras_tuner.HyperParameters()
+                hyperparameters.values = response["values"]
+                return self._hand_out(tuner_id, new, hyperparameters)
+        elif not self.ongoing_trials:
+            del self._seen[tuner_id]
+            return _empty(TrialStatus.STOPPED)
+        return _empty(TrialStatus.IDLE)
+
+    @keras_tuner.synchronized
+    def update_trial(self, trial_id, metrics, step=0):
+        """A report of a worker: it is alive, and its trial has these metrics (or none yet)."""
+        if trial_id not in self.trials:  # of a worker that was left over from another search
+            return _empty(TrialStatus.STOPPED)
+        trial = self.trials[trial_id]
+        if trial_id in self.end_order:
+            return _copy(trial)
+        for tuner_id, held in self.ongoing_trials.items():
+            if held is trial:
+                self._lend(tuner_id, trial)
+        for name, value in metrics.items():
+            self._record(trial, name, float(value), step)
+        if metrics:
+            self._write(trial)
+        return _copy(trial)
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial):
+        """Takes the result of a trial; a second one of the same trial changes nothing."""
+        given, trial = trial, self.trials.get(trial.trial_id)
+        if trial is None or trial.trial_id in self.end_order or not _same(given, trial):
+            return
+        trial.status, trial.message = given.status, given.message
+        if trial.status == TrialStatus.COMPLETED:
+            self._score(trial)
+        for tuner_id, held in list(self.ongoing_trials.items()):
+            if held is trial:
+                del self.ongoing_trials[tuner_id]
+                self._seen[tuner_id] = monotonic()
+        if trial.status == TrialStatus.INVALID:
+            self._run_times[trial.trial_id] += 1
+            again = self._run_times[trial.trial_id] <= self.max_retries_per_trial
+            trial.status = TrialStatus.RUNNING if again else TrialStatus.FAILED
+        self._write(trial)
+        if trial.status != TrialStatus.RUNNING:
+            self._close(trial)
+        self.save()
+        if self.verbose and trial.trial_id in self.end_order:
+            done = len(self.end_order)
+            say(self._progress.line(trial, self.objective.name, self._best(), done))
+
+    def _end_leases(self):
+        now = monotonic()
+        for tuner_id, trial in list(self.ongoing_trials.items()):
+            if now >= self._ends_of_leases[trial.trial_id]:
+                del self.ongoing_trials[tuner_id]
+                self._seen.pop(tuner_id, None)
+
+    def _abandoned(self):
+        """The first trial that has begun, has not ended and is with nobody."""
+        if self.gave_up:
+            return None
+        known = {*self.end_order, *(trial.trial_id for trial in self.ongoing_trials.values())}
+        return next((self.trials[name] for name in self.start_order if name not in known), None)
+
+    def _hand_out(self, tuner_id, trial_id, hyperparameters):
+        # A new trial: metrics of a run that broke off must not be averaged with those of the next.
+        trial = Trial(hyperparameters, trial_id, TrialStatus.RUNNING)
+        self.trials[trial_id] = trial
+        self._lend(tuner_id, trial)
+        self._write(trial)
+        self.save()
+        self._progress.begin()
+        return _copy(trial)
+
+    def _lend(self, tuner_id, trial):
+        self._seen[tuner_id] = monotonic()
+        self.ongoing_trials[tuner_id] = trial
+        self._ends_of_leases[trial.trial_id] = monotonic() + self.lease
+
+    def _record(self, trial, name, value, step):
+        if not trial.metrics.exists(name):
+            objective = name == self.objective.name
+            trial.metrics.register(name, self.objective.direction if objective else None)
+        for observation in trial.metrics.get_history(name):
+            if observation.step == step:
+                observation.value = [value]
+                return
+        trial.metrics.metrics[name].update(value, step)
+
+    def _score(self, trial):
+        name = self.objective.name
+        history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
+        if all(math.isnan(observation.mean()) for observation in history):
+            trial.status = TrialStatus.INVALID
+            trial.message = trial.message or f"{name} is {'NaN' if history else 'missing'}"
+        else:
+            self.score_trial(trial)
+
+    def _close(self, trial):
+        self.end_order.append(trial.trial_id)
+        self.observe(int(trial.trial_id), trial.score)
+
+    def _best(self):
+        (trial,) = self.get_best_trials(1) or [None]
+        return trial if trial is not None and trial.score is not None else None
+
+    # State --------------------------------------------------------------------------------------
+
+    def get_state(self):
+        return {**super().get_state(), "settings": self.settings()}
+
+    def set_state(self, state):
+        super().set_state(state)
+        for tuner_id, trial in self.ongoing_trials.items():
+            self._lend(tuner_id, trial)
+
+    def save(self):
+        """Writes the state; the trials are in files of their own."""
+        write_json(self.folder / "oracle.json", self.get_state())
+
+    def reload(self):
+        """Continues from the files, if there are any, where the last process ended."""
+        state = read_json(self.folder / "oracle.json")
+        if state is None:
+            return
+        for name, value in self.settings().items():
+            if (before := state.get("settings", {}).get(name)) != value:
+                raise ValueError(
+                    f"`{name}` must be that of the search that is continued. Received: "
+                    f"{name}={value!r}; the search in {str(self.folder)!r} began with {before!r}. "
+                    "Pass `overwrite=True` or another `project_name` to begin anew."
+                )
+        # A trial's file beyond the state is of a trial that nobody has got: it is made again.
+        self.trials = {
+            trial_id: Trial.from_state(read_json(self._path(trial_id)))
+            for trial_id in state["start_order"]
+        }
+        self.set_state(state)
+        if "KERASTUNER_ORACLE_IP" not in os.environ:
+            self.ongoing_trials = {}  # a lone process has nobody to wait for
+        for trial_id in self.start_order:
+            trial = self.trials[trial_id]
+            if trial.status != TrialStatus.RUNNING and trial_id not in self.end_order:
+                self._close(trial)
+        ended = set(self.end_order)
+        for tuner_id, trial in list(self.ongoing_trials.items()):
+            if trial.trial_id in ended:
+                del self.ongoing_trials[tuner_id]
+
+    @property
+    def folder(self):
+        """Where the search keeps its files."""
+        return pathlib.Path(self._project_dir)
+
+    def _path(self, trial_id):
+        return self.folder / f"trial_{trial_id}" / "trial.json"
+
+    def _write(self, trial):
+        write_json(self._path(trial.trial_id), trial.get_state())
+
+
+def trial_name(index):
+    """KerasTuner's name of a trial."""
+    return f"{index:04d}"
+
+
+def _copy(trial):
+    """What a worker may change; over the network it would be another object too."""
+    return Trial.from_state(json.loads(json.dumps(trial.get_state())))
+
+
+def _same(given, trial):
+    values = (given.hyperparameters.values, trial.hyperparameters.values)
+    return values[0].get(_CANDIDATE) == values[1].get(_CANDIDATE)
+
+
+def _empty(status):
+    return Trial(keras_tuner.HyperParameters(), "", status)

@@ -1,0 +1,178 @@
+"""ResumableTuner: runs the trials of a `ResumableOracle`, alone or as one of many workers."""
+
+import pathlib
+import time
+
+import keras
+import keras_tuner
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_mtl.report import say
+from keras_mtl.tuners.resumable_oracle import ResumableOracle
+
+_REPORT_SECONDS = 15.0
+
+
+class ResumableTuner(BaseTuner):
+    """Base of the library's tuners. A subclass says in `train` what one candidate is worth.
+
+    The same script, started again, goes on with the first trial that has not ended. An error in
+    `train` ends the search and is raised as it is, and the trial stays open, so that the mended
+    script runs it; a NaN as objective lets the trial fail, and the search goes on.
+
+    On several machines start the script once as chief and once for every worker, with
+    `KERASTUNER_ORACLE_IP`, `KERASTUNER_ORACLE_PORT` and `KERASTUNER_TUNER_ID` (`"chief"`, or any
+    other name) in the environment, and `directory` on a disk that all of them see. Workers may
+    die, come back and be added at any time.
+
+    Args:
+        oracle: `ResumableOracle`.
+        directory: string or path.
+        project_name: string. The search is kept in the folder `directory/project_name`.
+        overwrite: bool. Begins anew instead of going on; the chief alone deletes what was there.
+        idle_seconds: float. How long a worker for whom there is no trial waits before it asks
+            again.
+
+    Example:
+
+    >>> import keras_tuner, tempfile
+    >>> from keras_mtl.tuners import CandidateOracle, ResumableTuner
+    >>> class Squares(ResumableTuner):
+    ...     def train(self, trial, candidate):
+    ...         return {"area": candidate**2}
+    >>> oracle = CandidateOracle([3, 1, 2], keras_tuner.Objective("area", "min"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Squares(oracle, directory=folder, project_name="squares").search(verbose=0)
+    >>> oracle.get_best_trials()[0].trial_id
+    '0001'
+    """
+
+    def __init__(self, oracle, *, directory, project_name, overwrite=False, idle_seconds=2.0):
+        if not isinstance(oracle, ResumableOracle):
+            raise TypeError(f"`oracle` must be a `ResumableOracle`. Received: oracle={oracle!r}.")
+        worker = self._is_worker()
+        super().__init__(
+            oracle,
+            directory=str(directory),
+            project_name=project_name,
+            overwrite=overwrite and not worker,
+        )
+        self.idle_seconds = idle_seconds
+        self.verbose = 1
+        self._local = oracle  # on a worker `self.oracle` speaks to the chief's instead
+        self._idle = False
+        self._trial = None
+        self._reported = 0.0
+        if not (worker and overwrite):
+            oracle.reload()
+
+    def train(self, trial, candidate, *args, **options):
+        """Trains one candidate.
+
+        Args:
+            trial: KerasTuner's `Trial`; `get_trial_dir(trial.trial_id)` is its folder.
+            candidate: plain data, from `oracle.propose`.
+            *args, **options: what `search` was given, but for `verbose`.
+
+        Returns:
+            A dict of numbers, with the objective among them.
+        """
+        raise NotImplementedError
+
+    def heartbeat(self):
+        """A Keras callback that tells the chief that this worker is alive and at its trial."""
+        return _Heartbeat(self)
+
+    def report(self):
+        """Tells the oracle that the present trial goes on; call it as often as you like.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: when another worker has ended the trial meanwhile.
+        """
+        if time.monotonic() - self._reported < min(self._local.lease / 10, _REPORT_SECONDS):
+            return
+        trial = self.oracle.update_trial(self._trial.trial_id, {})
+        self._reported = time.monotonic()
+        if trial.status != TrialStatus.RUNNING:
+            raise keras_tuner.errors.FailedTrialError(
+                f"Trial {int(self._trial.trial_id) + 1} was ended by another worker."
+            )
+
+    def search(self, *args, verbose=1, **options):
+        """Runs trials until all have ended.
+
+        Args:
+            *args, **options: for `train`.
+            verbose: 1 says a line for each trial, 0 nothing.
+
+        Raises:
+            RuntimeError: when `max_consecutive_failed_trials` trials in a row have failed.
+        """
+        self.verbose = self._local.verbose = verbose
+        done = len(self._local.end_order)
+        if verbose and done and not self._is_worker():
+            say(f"Continuing after {done} of {self._local.max_trials} trials.")
+        # A worker that comes late would wait for a chief that has left.
+        if not (self._local.finished or self._local.gave_up):
+            try:
+                super().search(*args, **options)
+            except _TrialError as error:
+                raise error.__cause__ from None
+        if not self._is_worker() and self.oracle.gave_up:
+            message = self.oracle.trials[self.oracle.end_order[-1]].message or "nothing"
+            raise RuntimeError(
+                f"The last {self.oracle.failed_in_a_row} trials have failed. The last one says: "
+                f"{message.strip().splitlines()[-1]}. To go on, pass the oracle a larger "
+                "`max_consecutive_failed_trials`."
+            )
+
+    # KerasTuner's hooks -------------------------------------------------------------------------
+
+    def on_search_begin(self):
+        self._idle = False
+
+    def pre_create_trial(self):
+        if self._idle:
+            time.sleep(self.idle_seconds)
+        self._idle = True
+
+    def on_trial_begin(self, trial):
+        self._idle = False
+        self._trial = trial
+        self._reported = time.monotonic()
+
+    def run_trial(self, trial, *args, **options):
+        try:
+            return self.train(trial, ResumableOracle.candidate(trial), *args, **options)
+        except (keras_tuner.errors.FailedTrialError, keras_tuner.errors.FatalError):
+            raise
+        except Exception as error:
+            error.add_note(f"In trial {int(trial.trial_id) + 1}, which stays open.")
+            raise _TrialError from error
+
+    def on_trial_end(self, trial):
+        self.oracle.end_trial(trial)
+
+    def save(self):
+        """Only the oracle has a state, and saves it itself."""
+
+    def folder(self, trial_id):
+        """Where a trial keeps its files."""
+        return pathlib.Path(self.get_trial_dir(trial_id))
+
+
+class _TrialError(keras_tuner.errors.FatalError):
+    """Carries an error past KerasTuner, which would take any other for a failed trial."""
+
+
+class _Heartbeat(keras.callbacks.Callback):
+    def __init__(self, tuner):
+        super().__init__()
+        self._tuner = tuner
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._tuner.report()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._tuner.report()
