@@ -119,6 +119,7 @@ def test_attributes(tmp_path, untraced):
     attributes.main(["--quick", "--folder", str(tmp_path)])
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "trivial predictor",
         "single-task",
         "shared",
         "tree, budget 1.5",
