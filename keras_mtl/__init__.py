@@ -37,6 +37,7 @@ from keras_mtl.errors import (
     NonFiniteError,
     UnsupportedBackboneError,
 )
+from keras_mtl.fusion import Fusion
 from keras_mtl.metrics import relative_performance
 from keras_mtl.task import Task
 
@@ -46,6 +47,7 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "DataError",
+    "Fusion",
     "NonFiniteError",
     "Task",
     "UnsupportedBackboneError",

@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping
 
 from keras_mtl.errors import ArchitectureError, suggestion
+from keras_mtl.fusion import Fusion
 
 FORMAT_VERSION = 1
 SHARED, OWN, SKIP = "shared", "own", "skip"
@@ -32,7 +33,7 @@ class Architecture:
             operator runs even where the operator is skipped).
         projections: `"shared"` or `"task"`: whose 1x1 projections stand in for skipped units.
         masks: mapping. Channel masks per unit and task (feature partitioning).
-        fusions: tuple. Fusion edges between columns (MTL-NAS and its family).
+        fusions: tuple of `Fusion`. What tasks' paths exchange (MTL-NAS and its family).
         origin: mapping. Strategy, seed and settings that led here.
         costs: mapping. Parameters and FLOPs, filled in by the library; see `parameters`, `flops`.
 
@@ -75,7 +76,8 @@ class Architecture:
         fill = object.__setattr__
         fill(self, "tasks", tuple(self.tasks))
         fill(self, "units", tuple(self.units))
-        fill(self, "fusions", _frozen(self.fusions))
+        fill(self, "fusions", tuple(map(_fusion, self.fusions)))
+        self._check_fusions()
         for name in ("masks", "origin", "costs"):
             fill(self, name, _frozen(getattr(self, name)))
         if not isinstance(self.choices, Mapping) or set(self.choices) != set(self.tasks):
@@ -102,6 +104,25 @@ class Architecture:
                     f"`{name}` must be one of {NORMALISATION}. Received: {name}={value!r}."
                 )
 
+    def _check_fusions(self):
+        names = [fusion.name for fusion in self.fusions]
+        for fusion in self.fusions:
+            tasks = {*(task for task, _ in fusion.sources), *fusion.targets}
+            units = [fusion.unit, *(unit for _, unit in fusion.sources)]
+            if not tasks <= set(self.tasks) or not set(units) <= set(self.units):
+                raise ArchitectureError(
+                    "`fusions` must be between the tasks and units of the architecture. "
+                    f"Received: {fusion!r}."
+                )
+            if max(map(self.units.index, units)) > self.units.index(fusion.unit):
+                raise ArchitectureError(
+                    f"`sources` of a fusion must not lie behind its unit. Received: {fusion!r}."
+                )
+            if names.count(fusion.name) > 1:
+                raise ArchitectureError(
+                    f"`fusions` must have different names. Received: {fusion.name!r} twice."
+                )
+
     def __hash__(self):
         return hash((self.tasks, self.units, tuple(self.choices.items()), self.fingerprint))
 
@@ -120,6 +141,19 @@ class Architecture:
     def replace(self, **changes):
         """Returns a copy with some parts changed."""
         return dataclasses.replace(self, **changes)
+
+    def renamed(self, units):
+        """Returns a copy whose units have other names, in order."""
+        names = dict(zip(self.units, units, strict=True))
+        fusions = [
+            dataclasses.replace(
+                fusion,
+                unit=names[fusion.unit],
+                sources=[(task, names[unit]) for task, unit in fusion.sources],
+            )
+            for fusion in self.fusions
+        ]
+        return self.replace(units=tuple(units), fusions=fusions)
 
     def choice(self, task, unit):
         """The choice of one task at one unit, by name."""
@@ -240,6 +274,19 @@ class Architecture:
             return cls.from_json(file.read())
 
 
+def _fusion(data):
+    if isinstance(data, Fusion):
+        return data
+    if not isinstance(data, Mapping):
+        raise ArchitectureError(f"`fusions` must be `Fusion`s. Received: {data!r}.")
+    try:
+        return Fusion(**data)
+    except TypeError as error:
+        raise ArchitectureError(
+            f"`fusions` must have the fields of a `Fusion` ({error}). Received: {dict(data)}."
+        ) from None
+
+
 def _frozen(data):
     if isinstance(data, Mapping):
         return types.MappingProxyType({key: _frozen(value) for key, value in data.items()})
@@ -249,6 +296,8 @@ def _frozen(data):
 
 
 def _thawed(data):
+    if isinstance(data, Fusion):
+        return _thawed(data.to_data())
     if isinstance(data, Mapping):
         return {key: _thawed(value) for key, value in data.items()}
     if isinstance(data, tuple):

@@ -79,8 +79,8 @@ class Assembly:
         executor: object with `run(call, copy, tensor_of) -> list of tensors`,
             `blend(call, copies, weights, tensor_of) -> tensor`,
             `mix(weights, tensors) -> tensor`, `switch(weights, groups, branches) -> tensors`,
-            `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`
-            and `activate(unit, tensor) -> tensor`.
+            `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`,
+            `activate(unit, tensor) -> tensor` and `fuse(fusion, tensors) -> tensors`.
     """
 
     def __init__(self, graph, units, executor):
@@ -89,10 +89,11 @@ class Assembly:
         self.executor = executor
         self.memo = {}
         self.touched = {}
+        self.unfused = {}
         self.numbers = itertools.count()
         self.context = sorted(context_calls(graph))
 
-    def features(self, tasks, resolve, inputs):
+    def features(self, tasks, resolve, inputs, fusions=()):
         """Returns task -> `Result` of the backbone's output; see `assemble`."""
         if not isinstance(tasks, Mapping):
             tasks, inputs = dict.fromkeys(tasks), {None: inputs}
@@ -100,16 +101,37 @@ class Assembly:
             name: {Value(INPUT, i): self._result(x) for i, x in enumerate(tensors)}
             for name, tensors in inputs.items()
         }
-        found = {}
-        for task, input_set in tasks.items():
-            self.touched[task] = {}
-            values = dict(common[input_set])
+        after = {}
+        for fusion in fusions:
+            after.setdefault(fusion.unit, []).append(fusion)
+        read = {source for fusion in fusions for source in fusion.sources}
+        values = {task: dict(common[input_set]) for task, input_set in tasks.items()}
+        self.touched = {task: {} for task in tasks}
+        for task in tasks:
             for index in self.context:
-                self._call(task, self.graph.calls[index], Use(), values)
-            for unit in self.units:
-                self._unit(task, unit, resolve(task, unit) if unit.searchable else Use(), values)
-            found[task] = values[self.graph.output]
-        return found
+                self._call(task, self.graph.calls[index], Use(), values[task])
+        for unit in self.units:
+            for task in tasks:
+                choice = resolve(task, unit) if unit.searchable else Use()
+                self._unit(task, unit, choice, values[task])
+                if (task, unit.name) in read:
+                    kept = values[task][unit.output], dict(self.touched[task])
+                    self.unfused[task, unit.name] = kept
+            for fusion in after.get(unit.name, ()):
+                self._fuse(fusion, unit, values)
+        return {task: values[task][self.graph.output] for task in tasks}
+
+    def _fuse(self, fusion, unit, values):
+        """Puts what a fusion gives into the place of its targets' outputs of the unit."""
+        sources = [self.unfused[source] for source in fusion.sources]
+        results = [result for result, _ in sources]
+        key = ("fuse", fusion.name, tuple(result.key for result in results))
+        tensors = [result.tensor for result in results]
+        for position, task in enumerate(fusion.targets):
+            for _, needed in sources:
+                self.touched[task].update(needed)
+            fused = self._remember(task, key, lambda: self.executor.fuse(fusion, tensors))
+            values[task][unit.output] = fused[position]
 
     def _result(self, tensor):
         return Result(next(self.numbers), tensor)
@@ -276,7 +298,7 @@ class Assembly:
         )
 
 
-def assemble(graph, units, tasks, resolve, executor, inputs):
+def assemble(graph, units, tasks, resolve, executor, inputs, fusions=()):
     """Computes the features of every task; the one function behind every model.
 
     Args:
@@ -290,11 +312,13 @@ def assemble(graph, units, tasks, resolve, executor, inputs):
             tensors, or only counted.
         inputs: list of tensors in the order of `graph.inputs`; or a mapping from the names of
             inputs to such lists.
+        fusions: sequence of `Fusion`. What is exchanged between the tasks' paths after a unit; all
+            fusions of a unit read what was there before them.
 
     Returns:
         A dict from task to the tensor of its features.
     """
-    found = Assembly(graph, units, executor).features(tasks, resolve, inputs)
+    found = Assembly(graph, units, executor).features(tasks, resolve, inputs, fusions)
     return {task: result.tensor for task, result in found.items()}
 
 

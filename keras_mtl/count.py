@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keras_mtl.assemble import Assembly, needed_calls
 from keras_mtl.graph import flops, parameters
+from keras_mtl.layers.fusions import fusion_costs
 
 
 def projection_cost(graph, unit):
@@ -40,6 +41,9 @@ class Counter:
     def activate(self, unit, tensor):
         return None
 
+    def fuse(self, fusion, tensors):
+        return [None] * len(fusion.targets)
+
 
 class Needs(NamedTuple):
     """What a set of paths needs.
@@ -49,6 +53,7 @@ class Needs(NamedTuple):
         projections: list of `(unit name, copy)`: the 1x1 projections.
         normalisations: list of `(unit name, copy)`: the normalisations behind projections.
         activations: list of unit names: the activations that run without their operator.
+        fusions: list of `Fusion`.
         costs: `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the
             heads, or `None` where the backbone leaves sizes open.
     """
@@ -57,11 +62,12 @@ class Needs(NamedTuple):
     projections: list
     normalisations: list
     activations: list
+    fusions: list
     costs: dict | None
 
 
-def count(graph, units, tasks, resolve):
-    """What a set of paths needs, without making a model; `tasks` as in `assemble`.
+def count(graph, units, tasks, resolve, fusions=()):
+    """What a set of paths needs, without making a model; `tasks` and the rest as in `assemble`.
 
     Returns:
         A `Needs`.
@@ -69,21 +75,23 @@ def count(graph, units, tasks, resolve):
     assembly = Assembly(graph, units, Counter())
     tasks = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks)
     nothing = [None] * len(graph.inputs)
-    assembly.features(tasks, resolve, dict.fromkeys(tasks.values(), nothing))
+    assembly.features(tasks, resolve, dict.fromkeys(tasks.values(), nothing), fusions)
     touched = assembly.touched
     together = {key: True for keys in touched.values() for key in keys}
     copies = dict.fromkeys(copy for key in together for copy in _copies_of(graph, key))
+    by_fusion = {fusion.name: fusion for fusion in fusions}
     found = (
         list(copies),
         list(dict.fromkeys(key[1:3] for key in together if key[0] == "project")),
         list(dict.fromkeys(key[1:3] for key in together if key[0] == "normalise")),
         list(dict.fromkeys(key[1] for key in together if key[0] == "activate")),
+        [by_fusion[key[1]] for key in together if key[0] == "fuse"],
     )
     if not sizes_known(graph):
         return Needs(*found, None)
     by_name = {unit.name: unit for unit in units}
-    alone = {task: _cost(graph, by_name, touched[task]) for task in touched}
-    whole = _cost(graph, by_name, together)
+    alone = {task: _cost(graph, by_name, by_fusion, touched[task]) for task in touched}
+    whole = _cost(graph, by_name, by_fusion, together)
     costs = {
         kind: {"tasks": {t: alone[t][kind] for t in alone}, "together": whole[kind]}
         for kind in ("parameters", "flops")
@@ -98,18 +106,22 @@ def _copies_of(graph, key):
     """The `(call key, copy)` behind one remembered result."""
     if key[0] == "blend":
         return [(graph.calls[key[1]].key, copy) for copy in key[2]]
-    if key[0] in _WEIGHTLESS or key[0] in ("project", "normalise") or key[1] is None:
+    if key[0] in (*_WEIGHTLESS, "project", "normalise", "fuse") or key[1] is None:
         return []
     return [(graph.calls[key[0]].key, key[1])]
 
 
-def _cost(graph, by_name, keys):
+def _cost(graph, by_name, by_fusion, keys):
     """Parameters and FLOPs behind a set of remembered results; parameters once for each copy."""
     sizes, work = {}, 0
     calls = {call.key: call for call in graph.calls}
     for key in keys:
         if key[0] == "project":
             sizes[key[:3]], extra = projection_cost(graph, by_name[key[1]])
+            work += extra
+        elif key[0] == "fuse":
+            fusion = by_fusion[key[1]]
+            sizes[key[:2]], extra = fusion_costs(fusion, source_shapes(graph, by_name, fusion))
             work += extra
         elif key[0] == "normalise":
             sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
@@ -119,6 +131,11 @@ def _cost(graph, by_name, keys):
             for copy in _copies_of(graph, key) or [(graph.calls[key[0]].key, None)]:
                 sizes[copy] = parameters(calls[copy[0]].operation)
     return {"parameters": sum(sizes.values()), "flops": work}
+
+
+def source_shapes(graph, by_name, fusion):
+    """The shapes of what a fusion reads, in order."""
+    return [graph.spec(by_name[unit].output).shape for _, unit in fusion.sources]
 
 
 def call_flops(graph, call):

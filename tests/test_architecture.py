@@ -8,7 +8,7 @@ import re
 import pytest
 
 import keras_mtl
-from keras_mtl import Architecture, ArchitectureError
+from keras_mtl import Architecture, ArchitectureError, Fusion
 from tests import toys
 
 CHOICES = {"a": ("shared", "own", "skip"), "b": ("shared", "ab", "shared")}
@@ -24,6 +24,9 @@ def plan(**changes):
     return Architecture(**{**settings, **changes})
 
 
+FUSION = Fusion("f", "nddr", "stem", [("a", "stem"), ("b", "stem")], ["a"], {"w_own": 0.9})
+
+
 def full():
     """One with every field off its default."""
     return plan(
@@ -31,7 +34,7 @@ def full():
         normalisation="task",
         projections="task",
         masks={"stem": {"a": [1, 0], "b": [0, 1]}},
-        fusions=(("stem", "a", "b"), ["block1", "b", "a"]),
+        fusions=(FUSION, dataclasses.replace(FUSION, name="g", targets=["b"]).to_data()),
         origin={"strategy": "adashare", "seed": 0, "settings": {"temperature": (5.0, 0.1)}},
         costs={
             "parameters": {"tasks": {"a": 10, "b": 2_000}, "together": 2_005},
@@ -106,7 +109,7 @@ def test_equality_ignores_origin_and_costs():
         {"normalisation": "task"},
         {"projections": "task"},
         {"masks": {"stem": {"a": (1,)}}},
-        {"fusions": (("stem", "a", "b"),)},
+        {"fusions": (FUSION,)},
     ],
 )
 def test_everything_else_counts(changes):

@@ -430,8 +430,8 @@ def test_costs_alone_and_together():
         "b": "shared shared shared shared",
         "c": "shared skip shared shared",
     }
-    copies, projections, normalisations, activations, costs = costs_of(toys.mlp(), choices)
-    assert projections == normalisations == activations == []
+    copies, projections, normalisations, activations, fusions, costs = costs_of(toys.mlp(), choices)
+    assert projections == normalisations == activations == fusions == []
     assert copies == [
         ("stem", "shared"),
         ("block1", "shared"),

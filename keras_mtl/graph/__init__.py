@@ -8,6 +8,7 @@ from keras_mtl.graph.backbone_graph import INPUT, BackboneGraph, Call, Value, is
 from keras_mtl.graph.costs import flops, parameters, register_flops
 from keras_mtl.graph.operators import Support, register_operator, skip_kind, support
 from keras_mtl.graph.units import (
+    GRANULARITIES,
     Unit,
     can_project,
     context_calls,
@@ -17,6 +18,7 @@ from keras_mtl.graph.units import (
 )
 
 __all__ = [
+    "GRANULARITIES",
     "INPUT",
     "BackboneGraph",
     "Call",

@@ -10,6 +10,7 @@ from keras_mtl.architecture import SHARED
 from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import Projection, SelectOrSkip
+from keras_mtl.layers.fusions import fusion_kind
 from keras_mtl.strategies.strategy import child_seed
 
 BACKBONE, FRESH = "backbone", "fresh"
@@ -67,6 +68,11 @@ class Copies:
             name: _activation(graph, by_name[name])
             for name in dict.fromkeys(x for need in needs for x in need.activations)
         }
+        self.fusions = {}
+        for fusion in dict.fromkeys(fusion for need in needs for fusion in need.fusions):
+            self.fusions[fusion.name] = layer = _fusion(graph, by_name, fusion, seed)
+            if not isinstance(source, str) and fusion.name in source:
+                hand_weights(layer, fusion.name, SHARED, None, source)
         self.mixer = SelectOrSkip(name="mix")
         self.mixer.built = True
 
@@ -77,6 +83,7 @@ class Copies:
             *self.projections.values(),
             *self.normalisations.values(),
             *self.activations.values(),
+            *self.fusions.values(),
         ]
         different = {id(layer): layer for layer in layers}.values()
         return [layer for layer in different if isinstance(layer, keras.layers.Layer)]
@@ -120,6 +127,9 @@ class Copies:
 
     def activate(self, unit, tensor):
         return self.activations[unit.name](tensor)
+
+    def fuse(self, fusion, tensors):
+        return fusion_kind(fusion).run(self.fusions[fusion.name], tensors)
 
 
 def layer_name(key, copy):
@@ -270,6 +280,15 @@ def _normalisation(graph, unit, copy, seed):
 def _activation(graph, unit):
     function = graph.calls[unit.core.node].operation.activation
     return keras.layers.Activation(function, name=f"{unit.name}.activation")
+
+
+def _fusion(graph, by_name, fusion, seed):
+    kind = fusion_kind(fusion)
+    with seeds_of(seed, fusion.name):
+        layer = kind.layer(**fusion.settings, name=fusion.name)
+        specs = [graph.spec(by_name[unit].output) for _, unit in fusion.sources]
+        kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in specs])
+    return layer
 
 
 @contextlib.contextmanager

@@ -31,10 +31,11 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     resolve = resolve_architecture(architecture)
     sets = input_sets(tasks)
     check_input_sets(graph, sets)
-    needs = count(graph, units, sets, resolve)
+    fusions = architecture.fusions
+    needs = count(graph, units, sets, resolve, fusions)
     copies = Copies(graph, units, [needs], seed, source)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
-    features = assemble(graph, units, sets, resolve, copies, inputs)
+    features = assemble(graph, units, sets, resolve, copies, inputs, fusions)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
@@ -48,7 +49,8 @@ def with_costs(graph, tasks, architecture):
     """The Architecture with its costs filled in, without making its network."""
     units = find_units(graph, architecture.granularity)
     architecture = fitted(graph, units, tasks, architecture)
-    needs = count(graph, units, input_sets(tasks), resolve_architecture(architecture))
+    resolve = resolve_architecture(architecture)
+    needs = count(graph, units, input_sets(tasks), resolve, architecture.fusions)
     heads = {task.name: clone_head(task, graph.features, 0) for task in tasks}
     return architecture.replace(costs=with_heads(needs.costs, graph, heads))
 
@@ -107,12 +109,12 @@ def fitted(graph, units, tasks, architecture):
     searchable = tuple(unit.name for unit in units if unit.searchable)
     same = architecture.fingerprint == graph.fingerprint
     if same and len(architecture.units) == len(searchable):
-        architecture = architecture.replace(units=searchable)
+        architecture = architecture.renamed(searchable)
     architecture.check_backbone(graph.fingerprint, searchable)
-    if architecture.masks or architecture.fusions:
+    if architecture.masks:
         raise ArchitectureError(
-            "`architecture` must have no masks and no fusions: this version cannot build them. "
-            f"Received: {len(architecture.masks)} masks, {len(architecture.fusions)} fusions."
+            "`architecture` must have no masks: this version cannot build them. "
+            f"Received: {len(architecture.masks)} masks."
         )
     names = tuple(task.name for task in tasks)
     if architecture.tasks != names:

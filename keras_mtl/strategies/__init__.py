@@ -4,14 +4,17 @@ from keras_mtl.errors import suggestion
 from keras_mtl.strategies.adashare import AdaShare
 from keras_mtl.strategies.auto_mtl import AutoMTL
 from keras_mtl.strategies.branched import Branched
+from keras_mtl.strategies.cross_stitch import CrossStitch
 from keras_mtl.strategies.independent import Independent
+from keras_mtl.strategies.nddr_cnn import NDDRCNN
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.random_policies import random_policies
 from keras_mtl.strategies.shared import Shared
 from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, Strategy
 
 STRATEGIES = {
-    strategy.name: strategy for strategy in (AdaShare, AutoMTL, Branched, Independent, Shared)
+    strategy.name: strategy
+    for strategy in (AdaShare, AutoMTL, Branched, CrossStitch, Independent, NDDRCNN, Shared)
 }
 
 
@@ -50,8 +53,10 @@ __all__ = [
     "AdaShare",
     "AutoMTL",
     "Branched",
+    "CrossStitch",
     "FixedStrategy",
     "Independent",
+    "NDDRCNN",
     "Phase",
     "SearchStrategy",
     "Shared",

@@ -10,7 +10,16 @@ import tensorflow as tf
 
 import keras_mtl
 from keras_mtl import Architecture, strategies
-from keras_mtl.strategies import AdaShare, AutoMTL, Branched, Independent, SearchStrategy, Shared
+from keras_mtl.strategies import (
+    NDDRCNN,
+    AdaShare,
+    AutoMTL,
+    Branched,
+    CrossStitch,
+    Independent,
+    SearchStrategy,
+    Shared,
+)
 from tests import toys
 from tests.contracts import assert_derived_equals_supernet, jsonable
 
@@ -49,6 +58,8 @@ PARTING = Branched(
 STRATEGIES = [
     Row(Independent()),
     Row(PARTING),
+    Row(CrossStitch(granularity="block")),
+    Row(NDDRCNN(granularity="block")),
     Row(Shared()),
     Row(Shared(normalisation="task"), name="shared_task_normalisation"),
     Row(AdaShare(warmup=0.0, curriculum_epochs=0), skips=True),

@@ -1,0 +1,72 @@
+"""Fusion: what tasks' paths exchange after a unit, as plain data."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+
+from keras_mtl.errors import ArchitectureError
+
+
+@dataclasses.dataclass(frozen=True)
+class Fusion:
+    """After a unit, the outputs of some tasks are replaced by a mixture of several paths' outputs.
+
+    All fusions of a unit read what was there before any of them.
+
+    Args:
+        name: string. Unique in an architecture; its layer is called so.
+        kind: string. Which layer mixes: a key of `keras_mtl.layers.FUSIONS`.
+        unit: string. After which unit.
+        sources: tuple of `(task, unit)`. What it reads, the unit's own output first; units up to
+            `unit`.
+        targets: tuple of string. The tasks whose output of the unit it replaces, in the order of
+            the layer's results.
+        settings: mapping. Arguments of the layer, as plain data.
+
+    Raises:
+        ArchitectureError: when a part is not of this form.
+
+    Example:
+
+    >>> from keras_mtl import Fusion
+    >>> sources = [("depth", "conv2"), ("normals", "conv2")]
+    >>> Fusion("conv2.depth", "nddr", "conv2", sources, ["depth"]).targets
+    ('depth',)
+    """
+
+    name: str
+    kind: str
+    unit: str
+    sources: tuple
+    targets: tuple
+    settings: Mapping = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for field in ("name", "kind", "unit"):
+            if not isinstance(value := getattr(self, field), str) or not value:
+                raise ArchitectureError(f"`{field}` must be a name. Received: {field}={value!r}.")
+        try:
+            sources = tuple((str(task), str(unit)) for task, unit in self.sources)
+        except (TypeError, ValueError):
+            sources = ()
+        if not sources:
+            raise ArchitectureError(
+                "`sources` must be one or more pairs `(task, unit)`. "
+                f"Received: sources={self.sources!r}."
+            )
+        targets = self.targets
+        if isinstance(targets, str) or not targets or not all(isinstance(t, str) for t in targets):
+            raise ArchitectureError(
+                f"`targets` must be one or more names of tasks. Received: targets={targets!r}."
+            )
+        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "targets", tuple(targets))
+        object.__setattr__(self, "settings", types.MappingProxyType(dict(self.settings)))
+
+    def __hash__(self):
+        return hash((self.name, self.kind, self.unit, self.sources, self.targets))
+
+    def to_data(self):
+        """The fusion as a dict that JSON can hold."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**data, "settings": dict(self.settings)}

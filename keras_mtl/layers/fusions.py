@@ -1,0 +1,53 @@
+"""The layers that mix tasks' paths, by the `kind` of a `Fusion`: made, run and counted."""
+
+from typing import Any, NamedTuple
+
+from keras_mtl.errors import ArchitectureError
+from keras_mtl.layers.cross_stitch import CrossStitch
+from keras_mtl.layers.nddr_fusion import NDDRFusion
+
+
+class FusionKind(NamedTuple):
+    """What a kind of fusion is.
+
+    Args:
+        layer: class. Its constructor takes the settings of the fusion.
+        run: function of `(layer, tensors)` that returns a list of tensors, one for each target.
+        costs: function of `(shapes, settings)` that returns parameters and FLOPs.
+    """
+
+    layer: Any
+    run: Any
+    costs: Any
+
+
+FUSIONS = {
+    "nddr": FusionKind(
+        NDDRFusion,
+        lambda layer, tensors: [layer(tensors[0], tensors[1:])],
+        lambda shapes, settings: NDDRFusion.costs(
+            shapes[0], shapes[1:], normalise=settings.get("normalise", True)
+        ),
+    ),
+    "cross_stitch": FusionKind(
+        CrossStitch,
+        lambda layer, tensors: layer(tensors),
+        lambda shapes, settings: CrossStitch.costs(
+            shapes[0], len(shapes), per_channel=settings.get("per_channel", True)
+        ),
+    ),
+}
+
+
+def fusion_kind(fusion):
+    """The `FusionKind` of a `Fusion`; says which kinds there are."""
+    if fusion.kind not in FUSIONS:
+        raise ArchitectureError(
+            f"`kind` of a fusion must be one of {sorted(FUSIONS)}. Received: {fusion!r}."
+        )
+    return FUSIONS[fusion.kind]
+
+
+def fusion_costs(fusion, shapes):
+    """Parameters and FLOPs of a fusion that reads features of these shapes."""
+    return fusion_kind(fusion).costs(shapes, fusion.settings)

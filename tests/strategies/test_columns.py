@@ -1,0 +1,155 @@
+"""Columns that exchange features: what a fusion computes, and what it costs."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mtl
+from keras_mtl import Architecture, ArchitectureError, Fusion
+from keras_mtl.strategies import NDDRCNN, CrossStitch
+from tests import toys
+
+STRATEGIES = {"cross_stitch": CrossStitch(), "nddr_cnn": NDDRCNN()}
+
+
+def trained_apart(backbone, tasks):
+    """Single-task models with different weights."""
+    return {
+        task.name: keras_mtl.build(backbone, [task], "shared", seed=i, initial_weights="fresh")
+        for i, task in enumerate(tasks)
+    }
+
+
+def build(strategy, tasks=2, backbone=None, **options):
+    backbone = backbone or toys.residual(downsample=(3,))
+    return keras_mtl.build(backbone, toys.tasks(tasks), strategy, seed=0, **options)
+
+
+def test_a_fusion_after_every_stage():
+    plan = keras_mtl.plan(toys.residual(downsample=(3,)), toys.tasks(3), NDDRCNN())
+    assert plan.granularity == "stage" and len(plan.units) == 2
+    assert len(plan.fusions) == 2 * 3
+    first = plan.fusions[0]
+    assert first.sources == tuple((task, plan.units[0]) for task in plan.tasks)
+    assert first.targets == ("classes",)
+    stitched = keras_mtl.plan(toys.residual(downsample=(3,)), toys.tasks(3), CrossStitch())
+    assert [fusion.targets for fusion in stitched.fusions] == [plan.tasks] * 2
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_with_the_own_column_alone_nothing_changes(name):
+    """The own weight 1: cross-stitch is the identity; NDDR adds batch norm and ReLU."""
+    backbone = toys.residual(downsample=(3,))
+    tasks = toys.tasks(2)
+    models = trained_apart(backbone, tasks)
+    whole = {"cross_stitch": CrossStitch(own=1.0), "nddr_cnn": NDDRCNN(w_own=1.0)}[name]
+    model = keras_mtl.build(backbone, tasks, whole, seed=0, initial_weights=models)
+    x = toys.inputs(backbone)
+    for task, answer in model(x).items():
+        expected = models[task](x)[task]
+        # A stage ends in a ReLU, so the fusion's ReLU changes nothing; two normalisations scale.
+        np.testing.assert_allclose(answer, expected, rtol=5e-3 if name == "nddr_cnn" else 1e-5)
+
+
+def test_cross_stitch_by_hand():
+    x = inputs = keras.Input((2,), name="x")
+    x = keras.layers.Dense(2, name="low")(x)
+    backbone = keras.Model(inputs, x)
+    tasks = [keras_mtl.Task(name, keras.layers.Identity(), "mse") for name in ("a", "b")]
+    model = keras_mtl.build(backbone, tasks, CrossStitch(granularity="block"), seed=0)
+    layers = model.named_layers()
+    layers["low.a"].set_weights([np.eye(2), np.zeros(2)])
+    layers["low.b"].set_weights([10 * np.eye(2), np.zeros(2)])
+    found = model(np.array([[1.0, 2.0]], "float32"))
+    np.testing.assert_allclose(found["a"], [[0.9 * 1 + 0.1 * 10, 0.9 * 2 + 0.1 * 20]], rtol=1e-6)
+    np.testing.assert_allclose(found["b"], [[0.9 * 10 + 0.1 * 1, 0.9 * 20 + 0.1 * 2]], rtol=1e-6)
+
+
+def test_fusions_of_a_unit_read_what_was_there_before():
+    x = inputs = keras.Input((2,), name="x")
+    x = keras.layers.Dense(2, name="low")(x)
+    backbone = keras.Model(inputs, x)
+    tasks = [keras_mtl.Task(name, keras.layers.Identity(), "mse") for name in ("a", "b")]
+    strategy = NDDRCNN(w_own=0.75, granularity="block")
+    model = keras_mtl.build(backbone, tasks, strategy, seed=0)
+    layers = model.named_layers()
+    layers["low.a"].set_weights([np.eye(2), np.zeros(2)])
+    layers["low.b"].set_weights([8 * np.eye(2), np.zeros(2)])
+    found = model(np.array([[1.0, 2.0]], "float32"), training=False)
+    scale = 1 / np.sqrt(1.001)
+    np.testing.assert_allclose(found["a"], np.array([[2.75, 5.5]]) * scale, rtol=1e-5)
+    np.testing.assert_allclose(found["b"], np.array([[6.25, 12.5]]) * scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_costs_are_those_of_the_model(name):
+    model = build(STRATEGIES[name], tasks=3)
+    assert model.architecture.parameters() == model.network.count_params()
+    for task in model.task_names:
+        network = model.task_network(task)
+        assert model.architecture.parameters(task) == network.count_params()
+    independent = build("independent", tasks=3)
+    extra = model.architecture.flops() - independent.architecture.flops()
+    # NDDR: 3 tasks, two stages of 64 and 16 places, 4 channels from 12.
+    assert extra == (2 * 3 * (64 + 16) * 4 * 12 if name == "nddr_cnn" else 0)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_one_task_has_nothing_to_exchange(name):
+    model = build(STRATEGIES[name], tasks=1)
+    assert model.architecture.fusions == ()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_plan_is_plain_data(name):
+    backbone = toys.residual(downsample=(3,))
+    model = build(STRATEGIES[name], backbone=backbone)
+    again = Architecture.from_json(model.architecture.to_json())
+    assert again == model.architecture and hash(again) == hash(model.architecture)
+    rebuilt = keras_mtl.build(
+        backbone, toys.tasks(2), architecture=again, seed=0, initial_weights=model
+    )
+    x = toys.inputs(backbone)
+    for task, answer in rebuilt(x).items():
+        np.testing.assert_allclose(answer, model(x)[task], atol=1e-6)
+
+
+def test_a_second_backbone_of_other_names():
+    def backbone():
+        x = inputs = keras.Input((2,))
+        x = keras.layers.Dense(2)(x)
+        return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+    plan = keras_mtl.plan(backbone(), toys.tasks(2), CrossStitch(granularity="block"))
+    model = keras_mtl.build(backbone(), toys.tasks(2), architecture=plan, seed=0)
+    assert [f.unit for f in model.architecture.fusions] == list(model.architecture.units)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "glue"}, "`kind` of a fusion must be one of"),
+        ({"unit": "nowhere"}, "between the tasks and units"),
+        ({"targets": ("nobody",)}, "between the tasks and units"),
+        ({"sources": (("classes", "block2"),)}, "must not lie behind its unit"),
+        ({"sources": "block1"}, "one or more pairs"),
+        ({"targets": "classes"}, "one or more names of tasks"),
+        ({"name": ""}, "`name` must be a name"),
+    ],
+)
+def test_bad_fusions(changes, message):
+    backbone = toys.mlp(blocks=2)
+    plan = keras_mtl.plan(backbone, toys.tasks(2), "independent")
+    sources = (("classes", "block1"), ("value", "block1"))
+    good = {"name": "f", "kind": "nddr", "unit": "block1", "sources": sources}
+    good |= {"targets": ("classes",)}
+    with pytest.raises(ArchitectureError, match=message):
+        fused = plan.replace(fusions=(Fusion(**{**good, **changes}),))
+        keras_mtl.build(backbone, toys.tasks(2), architecture=fused, seed=0)
+
+
+def test_two_fusions_of_one_name():
+    plan = keras_mtl.plan(toys.mlp(blocks=2), toys.tasks(2), "independent")
+    one = Fusion("f", "nddr", "block1", (("classes", "block1"),), ("classes",))
+    with pytest.raises(ArchitectureError, match="different names"):
+        plan.replace(fusions=(one, one))
