@@ -56,8 +56,11 @@ def draw(setup, trees, rows, baselines):
 
     series = {"trees": [point(row) for row in rows.values()]}
     for name, front in trees.fronts.items():
-        path = [rows[scored.tree] for scored in front if scored.tree in rows]
-        series[f"chosen by {name}"] = [[*point(row), ""] for row in path]
+        series[f"chosen by {name}"] = path = []
+        for scored in front:
+            # Marks with a label are joined by a line: the path of the method.
+            label = [f"{scored.size / sum(trees.sizes):.1f}"] if name == "affinity" else []
+            path += [[*point(rows[scored.tree]), *label]] if scored.tree in rows else []
     series["single-task"] = [point(baselines["single-task"])]
     keras_mtl.plot.front(
         series, baseline=baselines["single-task"]["parameters"], path=setup.folder / "trees.png"

@@ -203,7 +203,7 @@ class Architecture:
     def summary(self):
         """A table of the choices, and of parameters and FLOPs per task and together.
 
-        Below it: the units that could not choose freely in the search, and why.
+        Below it: what tasks exchange, and the units that could not choose freely, and why.
         """
         short = {SHARED: "shared", OWN: "own", SKIP: "-"}
         rows = [["unit", *self.tasks]]
@@ -216,6 +216,9 @@ class Architecture:
                 values = [self._cost(kind, t) for t in (*self.tasks, None)]
                 rows.append([kind if kind == "parameters" else "FLOPs", *map(_count, values)])
             text += "\n\n" + _table(rows)
+        if self.fusions:
+            text += "\n\nAfter these units tasks exchange features:\n"
+            text += "\n".join(f"  {fusion}" for fusion in self.fusions)
         if limits := self.origin.get("limits"):
             text += "\n\nNot every choice was open:\n"
             text += "\n".join(f"  {unit}: {limit}" for unit, limit in limits.items())

@@ -66,6 +66,10 @@ class Fusion:
     def __hash__(self):
         return hash((self.name, self.kind, self.unit, self.sources, self.targets))
 
+    def __str__(self):
+        read = [task if unit == self.unit else f"{task} ({unit})" for task, unit in self.sources]
+        return f"{self.unit}: {self.kind} of {', '.join(read)} for {', '.join(self.targets)}"
+
     def to_data(self):
         """The fusion as a dict that JSON can hold."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

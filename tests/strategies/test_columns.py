@@ -114,6 +114,13 @@ def test_a_plan_is_plain_data(name):
         np.testing.assert_allclose(answer, model(x)[task], atol=1e-6)
 
 
+def test_the_summary_says_who_reads_whom():
+    plan = keras_mtl.plan(toys.mlp(blocks=1), toys.tasks(2), NDDRCNN(granularity="block"))
+    assert "  stem: nddr of classes, value for classes\n" in plan.summary()
+    far = Fusion("f", "nddr", "high", [("a", "high"), ("b", "low")], ["a"])
+    assert str(far) == "high: nddr of a, b (low) for a"
+
+
 def test_a_second_backbone_of_other_names():
     def backbone():
         x = inputs = keras.Input((2,))
