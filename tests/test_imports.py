@@ -12,7 +12,7 @@ LAYERS = [
     {"fusion"},
     {"architecture", "task"},
     {"graph"},
-    {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity"},
+    {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},
     {"strategies", "callbacks"},
     {"models", "export"},
     {"build"},

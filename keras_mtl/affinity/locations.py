@@ -25,7 +25,7 @@ def find_locations(backbone, granularity="stage"):
     >>> import keras, keras_mtl
     >>> x = image = keras.Input((8, 8, 3))
     >>> for stage in ("low", "high"):
-    ...     x = keras.layers.Conv2D(4, 3, name=f"{stage}_conv")(x)
+    ...     x = keras.layers.Conv2D(4, 3, padding="same", name=f"{stage}_conv")(x)
     ...     x = keras.layers.ReLU(name=stage)(x)
     ...     x = keras.layers.MaxPooling2D(name=f"{stage}_pool")(x)
     >>> keras_mtl.affinity.find_locations(keras.Model(image, x), "block")

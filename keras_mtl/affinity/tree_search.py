@@ -56,7 +56,7 @@ def search_trees(
             location costs, in parameters or FLOPs.
         budget: number or `None`. Largest size of a tree.
         first_shared: bool. Whether all tasks share up to the first location, as in the paper.
-        beam: int. How many chains of groups the beam search keeps, for each of ten ranges of size.
+        beam: int. How many chains the beam search keeps for each of twenty ranges of size.
         improve: bool. Whether the trees of the beam search are improved by moves.
         exact_limit: int. Most numbers in the tables of the exact search (up to nine tasks at four
             locations by default, which takes about a second); 0 always takes the beam search.

@@ -105,6 +105,8 @@ class ArchitectureTuner(ResumableTuner):
             [json.loads(candidate.to_json()) for candidate in self.candidates],
             self.objective,
             max_trials=max_trials,
+            # Keras may have given other names to the units, and a search other last digits.
+            ignored=("units", "origin", "costs"),
             seed=seed,
             lease=lease,
             max_consecutive_failed_trials=None,
@@ -286,8 +288,9 @@ def _check_candidates(backbone, tasks, candidates):
             f"{len(set(candidates))} differ. Pass `list(dict.fromkeys(candidates))`."
         )
     graph = read(backbone)
+    units = {name: find_units(graph, name) for name in {c.granularity for c in candidates}}
     for candidate in candidates:
-        fitted(graph, find_units(graph, candidate.granularity), tasks, candidate)
+        fitted(graph, units[candidate.granularity], tasks, candidate)
     return candidates
 
 

@@ -12,6 +12,8 @@ class CandidateOracle(ResumableOracle):
         candidates: list of plain JSON data, all different.
         objective: as in `ResumableOracle`.
         max_trials: int or `None`. Tries the first so many only.
+        ignored: names of entries that do not tell one candidate (a dict) from another, such as
+            where it came from.
         **options: `seed`, `lease`, ... of `ResumableOracle`.
 
     Raises:
@@ -27,14 +29,15 @@ class CandidateOracle(ResumableOracle):
     [{'width': 8}, {'width': 16}]
     """
 
-    def __init__(self, candidates, objective, *, max_trials=None, **options):
+    def __init__(self, candidates, objective, *, max_trials=None, ignored=(), **options):
         self.candidates = [_plain(candidate) for candidate in candidates]
+        self.ignored = frozenset(ignored)
         number = len(self.candidates)
         if not number:
             raise ValueError("`candidates` must not be empty. Received: candidates=[].")
         first = {}
         for place, candidate in enumerate(self.candidates):
-            before = first.setdefault(json.dumps(candidate, sort_keys=True), place)
+            before = first.setdefault(self._identity(candidate), place)
             if before != place:
                 raise ValueError(
                     "`candidates` must all be different. Received: the same at places "
@@ -52,8 +55,8 @@ class CandidateOracle(ResumableOracle):
 
     def set_state(self, state):
         for trial_id in state["start_order"]:
-            tried = self.candidate(self.trials[trial_id])
-            if self.candidates[int(trial_id) : int(trial_id) + 1] != [tried]:
+            tried = self._identity(self.candidate(self.trials[trial_id]))
+            if tried not in map(self._identity, self.candidates[int(trial_id) :][:1]):
                 raise ValueError(
                     "`candidates` must be those of the search that is continued; new ones come "
                     f"after them. Received: another candidate at place {int(trial_id)} than in "
@@ -61,6 +64,11 @@ class CandidateOracle(ResumableOracle):
                     "begin anew."
                 )
         super().set_state(state)
+
+    def _identity(self, candidate):
+        if isinstance(candidate, dict):
+            candidate = {key: candidate[key] for key in candidate if key not in self.ignored}
+        return json.dumps(candidate, sort_keys=True)
 
 
 def _plain(candidate):

@@ -31,7 +31,7 @@ def test_every_candidate_once_in_order(tmp_path):
 
 def test_the_first_ones_and_later_the_rest(tmp_path):
     assert search(tmp_path, max_trials=2).seen == CANDIDATES[:2]
-    assert search(tmp_path, CANDIDATES + ["fourth"]).seen == ["third", "fourth"]
+    assert search(tmp_path, [*CANDIDATES, "fourth"]).seen == ["third", "fourth"]
 
 
 def test_other_candidates_are_refused(tmp_path):
@@ -44,6 +44,19 @@ def test_other_candidates_are_refused(tmp_path):
             f"Received: another candidate at place {place} than in {str(tmp_path / 'search')!r}. "
             "Pass `overwrite=True` or another `project_name` to begin anew."
         )
+
+
+def test_entries_that_do_not_count(tmp_path):
+    def candidates(origin):
+        return [{"width": width, "origin": origin} for width in (1, 2)]
+
+    search(tmp_path, candidates("here"), max_trials=1, ignored=["origin"])
+    again = search(tmp_path, candidates("there"), ignored=["origin"])
+    assert again.seen == candidates("there")[1:]
+    with pytest.raises(ValueError, match="must be those of the search"):
+        search(tmp_path, candidates("there"))
+    with pytest.raises(ValueError, match="must all be different"):
+        CandidateOracle(candidates("here"), "val_loss", ignored=["width"])
 
 
 @pytest.mark.parametrize(

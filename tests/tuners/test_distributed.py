@@ -1,9 +1,10 @@
-"""A chief and two workers on loopback, one of which is killed and comes back under a new name."""
+"""A chief and two workers on loopback; a worker is killed, and so is the chief; both come back."""
 
 import collections
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,29 +18,33 @@ import keras_mtl
 ROOT = str(pathlib.Path(keras_mtl.__file__).parents[1])
 TRIALS = 8
 
-# The steady worker keeps a trial until the one that came back has work: its lease lives by reports.
+# Importing TensorFlow takes longest: one process does it, and forks the others (before gRPC or
+# TensorFlow have started threads). The steady worker keeps a trial until the one that came back has
+# work, so that its lease must live by its reports.
 SCRIPT = textwrap.dedent(
     f"""
     import os
     import pathlib
+    import re
     import signal
     import sys
     import time
+    import traceback
 
     from keras_mtl.tuners import CandidateOracle, ResumableTuner
 
     folder = pathlib.Path(sys.argv[1])
-    name = os.environ["KERASTUNER_TUNER_ID"]
 
 
     class Work(ResumableTuner):
         def train(self, trial, candidate, sleep):
             self.note(candidate, "begins")
-            if name == "killed":
+            if self.tuner_id == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
-            while name == "steady" and candidate > 1 and not self.has_begun("back"):
+            while self.tuner_id == "steady" and candidate > 1 and not self.has_begun("back"):
                 time.sleep(sleep)
-                self.report()
+                if not (folder / "quiet").exists():
+                    self.report()
             time.sleep(sleep)
             self.note(candidate, "ends")
             return {{"val_loss": abs(candidate - 2.5) + 1e-9}}
@@ -49,59 +54,75 @@ SCRIPT = textwrap.dedent(
 
         def note(self, candidate, what):
             with open(folder / "notes", "a") as file:
-                file.write(f"{{name}} {{what}} {{candidate}}\\n")
+                file.write(f"{{self.tuner_id}} {{what}} {{candidate}}\\n")
 
 
-    oracle = CandidateOracle(list(range({TRIALS})), "val_loss", lease=8.0)
-    tuner = Work(oracle, directory=folder, project_name="search", idle_seconds=0.2)
-    tuner.search(sleep=0.2)
+    def start(name):
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            log = os.open(folder / f"{{name}}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+            os.dup2(log, 1), os.dup2(log, 2)
+            os.environ["KERASTUNER_TUNER_ID"] = name
+            oracle = CandidateOracle(list(range({TRIALS})), "val_loss", lease=6.0)
+            tuner = Work(oracle, directory=folder, project_name="search", idle_seconds=0.2)
+            tuner.search(sleep=0.2)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+
+
+    children = {{name: start(name) for name in ("chief", "killed", "steady")}}
+    _, status = os.waitpid(children["killed"], 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    while not re.search("steady begins [23]", (folder / "notes").read_text()):
+        time.sleep(0.1)
+    (folder / "quiet").touch()
+    time.sleep(1)
+    os.kill(children["chief"], signal.SIGKILL)
+    os.waitpid(children["chief"], 0)
+    children["chief"] = start("chief")
+    (folder / "quiet").unlink()
+    children["back"] = start("back")
+    for name in ("steady", "back", "chief"):
+        assert os.waitpid(children[name], 0)[1] == 0, name
     """
 )
 
 
-class Cluster:
-    """Starts processes of one search."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "work.py").write_text(SCRIPT)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-
-    def start(self, name):
-        own = {
-            "KERASTUNER_TUNER_ID": name,
-            "KERASTUNER_ORACLE_IP": "127.0.0.1",
-            "KERASTUNER_ORACLE_PORT": str(self.port),
-            "PYTHONPATH": ROOT,
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        with open(self.folder / f"{name}.log", "w") as log:
-            return subprocess.Popen(
-                [sys.executable, str(self.folder / "work.py"), str(self.folder)],
-                env={**os.environ, **own},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def ends(self, process, name, code=0):
-        assert process.wait(timeout=120) == code, (self.folder / f"{name}.log").read_text()[-3000:]
-
-
 @pytest.mark.slow
-def test_a_killed_worker_comes_back_and_every_trial_is_done_once(tmp_path):
-    cluster = Cluster(tmp_path)
-    started = {name: cluster.start(name) for name in ("chief", "killed", "steady")}
+def test_workers_and_chief_are_killed_and_every_trial_is_done_once(tmp_path):
+    (tmp_path / "work.py").write_text(SCRIPT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+        "PYTHONPATH": ROOT,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "work.py"), str(tmp_path)],
+        env={**os.environ, **own},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        cluster.ends(started["killed"], "killed", -signal.SIGKILL)
-        started["back"] = cluster.start("back")
-        for name in ("steady", "back", "chief"):
-            cluster.ends(started[name], name)
+        output = process.communicate(timeout=240)[0]
     finally:
-        for process in started.values():
-            process.kill()
-            process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    logs = {path.stem: path.read_text() for path in tmp_path.glob("*.log")}
+    assert process.returncode == 0, (output[-2000:], logs)
+
     notes = [line.split() for line in (tmp_path / "notes").read_text().splitlines()]
     (lost,) = [int(index) for name, what, index in notes if name == "killed"]
     ended = collections.Counter(int(index) for _, what, index in notes if what == "ends")
@@ -117,5 +138,6 @@ def test_a_killed_worker_comes_back_and_every_trial_is_done_once(tmp_path):
         trial = json.loads((tmp_path / "search" / f"trial_{index:04d}" / "trial.json").read_text())
         assert trial["status"] == "COMPLETED"
         assert trial["score"] == abs(index - 2.5) + 1e-9  # in double precision over the network
-    lines = [line for line in (tmp_path / "chief.log").read_text().splitlines() if "Trial" in line]
+    lines = [line for line in logs["chief"].splitlines() if line.startswith("Trial")]
     assert len(lines) == TRIALS and "all done" in lines[-1]
+    assert re.search("Continuing after [12] of 8 trials.", logs["chief"])

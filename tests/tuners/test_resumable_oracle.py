@@ -1,5 +1,6 @@
 """`ResumableOracle` without networks: every trial once, whatever dies when."""
 
+import contextlib
 import json
 
 import keras_tuner
@@ -168,6 +169,7 @@ def test_a_report_renews_the_lease(oracle, clock):
         clock.now += 90
         oracle.update_trial(trial.trial_id, {})
         assert number(oracle.create_trial("other")) == 1
+        assert set(oracle.ongoing_trials) == {"slow", "other"}
     assert not oracle.get_trial("0000").metrics.exists("height")
 
 
@@ -191,7 +193,8 @@ def test_nobody_is_sent_away_while_a_trial_may_come_back(tmp_path, clock):
     end(oracle, trial)
     assert number(oracle.create_trial("other")) == "IDLE"
     clock.now += 101
-    assert number(trial := oracle.create_trial("other")) == number(lost)
+    trial = oracle.create_trial("other")
+    assert number(trial) == number(lost)
     end(oracle, trial)
     assert number(oracle.create_trial("other")) == "STOPPED"
     assert chief_may_leave(oracle)  # `lost` does not keep it
@@ -361,10 +364,8 @@ def test_killed_at_any_file_it_neither_repeats_nor_loses_a_trial(
         at, folder = at + 1, tmp_path / f"{at}"
         monkeypatch.setattr(files, "write_whole", killer := Killer(at, moment))
         trained = []
-        try:
+        with contextlib.suppress(Kill):
             Climb(Climber(max_trials=2 * SIZE), folder, trained).search(verbose=0)
-        except Kill:
-            pass
         killed = killer.count >= at
         before = list(trained)
         paths = folder.glob("climb/trial_*/trial.json")

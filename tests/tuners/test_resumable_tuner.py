@@ -170,5 +170,6 @@ def test_a_trial_that_another_worker_has_ended_is_not_trained_on(tmp_path):
 
 
 def test_another_oracle_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="`oracle` must be a `ResumableOracle`. Received: oracle=1"):
+    with pytest.raises(TypeError) as error:
         ResumableTuner(1, directory=tmp_path, project_name="search")
+    assert str(error.value) == "`oracle` must be a `ResumableOracle`. Received: oracle=1."
