@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import os
 import types
 from collections.abc import Mapping
 
+from keras_mtl import versioned_json
 from keras_mtl.errors import ArchitectureError, suggestion
 from keras_mtl.fusion import Fusion
 
@@ -236,24 +236,7 @@ class Architecture:
     @classmethod
     def from_json(cls, text):
         """Reads what `to_json` wrote; refuses broken text and unknown versions."""
-        try:
-            data = json.loads(text)
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ArchitectureError(
-                f"`text` must be the JSON of an architecture. Received: text that breaks off or "
-                f"does not parse ({error})."
-            ) from None
-        if not isinstance(data, dict) or "format_version" not in data:
-            raise ArchitectureError(
-                "`text` must be the JSON of an architecture, with a `format_version`. Received: "
-                f"{str(text)[:60]!r}."
-            )
-        version = data.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise ArchitectureError(
-                f"`format_version` must be {FORMAT_VERSION}. Received: format_version={version!r}. "
-                "Use the version of keras_mtl that wrote it."
-            )
+        data = versioned_json.parse(text, "an architecture", FORMAT_VERSION, ArchitectureError)
         known = {field.name for field in dataclasses.fields(cls)}
         missing = {"tasks", "units", "choices"} - set(data)
         if missing or set(data) - known:
@@ -265,16 +248,12 @@ class Architecture:
 
     def save(self, path):
         """Writes the plan to a JSON file, whole or not at all."""
-        temporary = f"{path}.partial"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(self.to_json(indent=1))
-        os.replace(temporary, path)
+        versioned_json.write(path, self.to_json(indent=1))
 
     @classmethod
     def load(cls, path):
         """Reads a plan from a JSON file."""
-        with open(path, encoding="utf-8") as file:
-            return cls.from_json(file.read())
+        return cls.from_json(versioned_json.read(path))
 
 
 def _fusion(data):

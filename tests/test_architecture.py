@@ -190,6 +190,10 @@ def test_summary():
             "----------  --  ------  --------",
             "parameters  10  2.00 k    2.00 k",
             "FLOPs        1  3.50 M    7.25 G",
+            "",
+            "After these units tasks exchange features:",
+            "  stem: nddr of a, b for a",
+            "  stem: nddr of a, b for b",
         ]
     )
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
-import os
 import types
 from collections.abc import Mapping
 
 import numpy as np
+
+from keras_mtl import versioned_json
 
 FORMAT_VERSION = 1
 FIELDS = ("values", "tasks", "locations", "origin")
@@ -93,24 +94,7 @@ class Affinity:
     @classmethod
     def from_json(cls, text):
         """Reads what `to_json` wrote; refuses broken text and unknown versions."""
-        try:
-            data = json.loads(text)
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(
-                "`text` must be the JSON of an affinity. Received: text that breaks off or does "
-                f"not parse ({error})."
-            ) from None
-        if not isinstance(data, dict) or "format_version" not in data:
-            raise ValueError(
-                "`text` must be the JSON of an affinity, with a `format_version`. Received: "
-                f"{str(text)[:60]!r}."
-            )
-        version = data.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                f"`format_version` must be {FORMAT_VERSION}. Received: format_version={version!r}. "
-                "Use the version of keras_mtl that wrote it."
-            )
+        data = versioned_json.parse(text, "an affinity", FORMAT_VERSION, ValueError)
         if set(data) != set(FIELDS):
             missing, unknown = set(FIELDS) - set(data), set(data) - set(FIELDS)
             raise ValueError(
@@ -121,17 +105,12 @@ class Affinity:
 
     def save(self, path):
         """Writes a JSON file, whole or not at all."""
-        text = self.to_json()
-        temporary = f"{path}.partial"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        versioned_json.write(path, self.to_json())
 
     @classmethod
     def load(cls, path):
         """Reads an affinity from a JSON file."""
-        with open(path, encoding="utf-8") as file:
-            return cls.from_json(file.read())
+        return cls.from_json(versioned_json.read(path))
 
 
 def check_names(name, value):

@@ -1,0 +1,63 @@
+"""Bad input, in one sentence each."""
+
+import numbers
+
+import numpy as np
+
+
+def check_matrix(name, value):
+    """The upper triangle of a square matrix of values in [0, 1], mirrored, as float64."""
+    try:
+        matrix = np.asarray(value, "float64")
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`{name}` must be a square matrix of numbers. Received: {name} of type "
+            f"{type(value).__name__}."
+        ) from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(
+            f"`{name}` must be a square matrix, with a row and a column for each task. Received: "
+            f"shape {matrix.shape}."
+        )
+    upper = np.triu(matrix)
+    wrong = ~((upper >= 0) & (upper <= 1))
+    if wrong.any():
+        i, j = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"`{name}` must hold values from 0 to 1. Received: {name}[{i}, {j}]={matrix[i, j]}."
+        )
+    return upper + np.triu(upper, 1).T
+
+
+def check_masks(name, value, tasks=None):
+    """A boolean array `(tasks, channels)`."""
+    masks = np.asarray(value)
+    rows = "tasks" if tasks is None else tasks
+    if (
+        masks.dtype != bool
+        or masks.ndim != 2
+        or not masks.size
+        or len(masks) != (tasks or len(masks))
+    ):
+        raise ValueError(
+            f"`{name}` must be a boolean array of shape ({rows}, channels). Received: "
+            f"{masks.dtype} of shape {masks.shape}."
+        )
+    return masks
+
+
+def check_count(name, value, least):
+    """An integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}."
+        )
+    return int(value)
+
+
+def check_positive(name, value):
+    """A finite number above 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value!r}.")
+    return float(value)
