@@ -57,8 +57,22 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
         if move_statistics:
             _assign(statistics, [tf.identity(value) for value in after])
         # Inside, so that iterations are not counted where there is no batch or a check fails.
-        optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        _apply(optimizer, [g for g, _ in pairs], [v for _, v in pairs])
         return tf.identity(loss)
+
+
+def _apply(optimizer, gradients, variables):
+    """Lets the optimizer move the variables.
+
+    With one replica there is nothing to reduce. Reducing all the same would keep the traced graph,
+    with all that it captures, in TensorFlow's registry of custom gradients for good. (Keras' loss
+    scaling insists on a place where it could be reduced.)
+    """
+    if replicas() > 1 or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer.apply(gradients, variables)
+        return
+    context = tf.distribute.get_replica_context()
+    context.merge_call(lambda strategy: optimizer.apply(gradients, variables))
 
 
 def _values(variables):

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -213,6 +214,23 @@ def test_steps_are_counted_whatever_is_known_of_the_length(make, options, steps)
     assert model.current_step() == steps
     assert int(model.optimizer.iterations) == steps
     assert int(model.policy_optimizer.iterations) == steps
+
+
+def test_a_finished_training_leaves_no_graph():
+    def fit():
+        backbone, tasks = toys.mlp(blocks=1), toys.tasks(2)
+        model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+        model.compile("adam")
+        model.fit(*toys.data(backbone, tasks, 8), batch_size=4, verbose=0)
+
+    def graphs():
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    before = graphs()
+    fit()
+    fit()
+    assert graphs() <= before
 
 
 def test_steps_per_execution_is_refused():

@@ -14,6 +14,7 @@ import keras_mtl
 from keras_mtl.tuners import ArchitectureTuner, BranchTuner
 
 EPOCHS = 2
+pytestmark = pytest.mark.slow
 
 
 class Interruption(BaseException):
