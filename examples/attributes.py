@@ -50,6 +50,7 @@ def halved(images):
 
 
 def experiment(arguments, seed):
+    keras.backend.clear_session()  # names of layers count from 1: results are kept by them
     keras.utils.set_random_seed(seed)
     parts = {
         split: keras_mtl.data.load_attributes(split, binary=True, limit=arguments.limit)

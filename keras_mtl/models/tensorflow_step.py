@@ -64,11 +64,12 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
 def _apply(optimizer, gradients, variables):
     """Lets the optimizer move the variables.
 
-    With one replica there is nothing to reduce. Reducing all the same would keep the traced graph,
-    with all that it captures, in TensorFlow's registry of custom gradients for good. (Keras' loss
-    scaling insists on a place where it could be reduced.)
+    Without a distribution there is nothing to reduce. Reducing all the same would keep the traced
+    graph, with all that it captures, in TensorFlow's registry of custom gradients for good. (Keras'
+    loss scaling insists on a place where it could be reduced.)
     """
-    if replicas() > 1 or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if tf.distribute.has_strategy() or scaled:
         optimizer.apply(gradients, variables)
         return
     context = tf.distribute.get_replica_context()

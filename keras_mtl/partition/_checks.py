@@ -1,5 +1,6 @@
 """Bad input, in one sentence each."""
 
+import functools
 import numbers
 
 import numpy as np
@@ -19,14 +20,19 @@ def check_matrix(name, value):
             f"`{name}` must be a square matrix, with a row and a column for each task. Received: "
             f"shape {matrix.shape}."
         )
-    upper = np.triu(matrix)
-    wrong = ~((upper >= 0) & (upper <= 1))
-    if wrong.any():
-        i, j = np.argwhere(wrong)[0].tolist()
+    matrix = np.where(_below_diagonal(len(matrix)), matrix.T, matrix)
+    right = (matrix >= 0) & (matrix <= 1)
+    if not right.all():
+        i, j = np.argwhere(~right)[0].tolist()
         raise ValueError(
             f"`{name}` must hold values from 0 to 1. Received: {name}[{i}, {j}]={matrix[i, j]}."
         )
-    return upper + np.triu(upper, 1).T
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def _below_diagonal(size):
+    return np.tri(size, k=-1, dtype=bool)
 
 
 def check_masks(name, value, tasks=None):

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_mtl.partition._patterns import entries
 from keras_mtl.partition._problem import Problem
-from keras_mtl.partition._relax import relax
+from keras_mtl.partition._relax import pricing, relax
 from keras_mtl.partition._round import whole_channels
 
 # Errors up to the threshold count by their square, larger ones linearly (Huber's loss, fitted by
@@ -25,8 +25,9 @@ def fit(target, outer, sizes, diagonal_weight, generator):
 
 def relaxed(problem, generator):
     """The problem with its last weights, and the fractions that solve it."""
-    weights, columns = problem.weights, relax(problem, generator)
+    price = pricing(problem, generator)
+    weights, columns = problem.weights, relax(problem, price)
     for threshold in REWEIGHTINGS["few" if problem.tasks < MANY_TASKS else "many"]:
         problem = problem.reweighted(columns, threshold, weights)
-        columns = relax(problem, generator, columns)
+        columns = relax(problem, price, columns)
     return problem, columns

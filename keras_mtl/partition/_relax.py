@@ -21,17 +21,16 @@ NEW_COLUMNS = 48
 STARTS = 100
 
 
-def relax(problem, generator, columns=None):
+def relax(problem, price, columns=None):
     """Fractions of channels, by group and pattern, whose MᵀM/C is nearest to the target.
 
     Non-negative least squares in which the fractions of a group sum to its share of the channels,
     by a heavily weighted row for each. Solved over some patterns, from `columns` on where they are
-    given; those that would lower the error join, and those not in use leave, until none joins: with
-    few tasks all patterns are looked through, with many those that a local search finds.
+    given; those that `price` finds to lower the error join, and those not in use leave, until none
+    joins.
     """
     shares = problem.sizes / problem.channels
     columns = columns or _first_columns(problem)
-    price = _price_all(problem) if problem.tasks <= FEW_TASKS else _price_found(problem, generator)
     scale = np.sqrt(problem.weights)
     tolerance = TOLERANCE * np.sort(problem.weights)[len(scale) // 2]
     goal = np.concatenate([problem.target * scale, HEAVY * shares])
@@ -51,6 +50,14 @@ def relax(problem, generator, columns=None):
         columns = columns.joined(group, pattern)
     amount = columns.amount * (shares / total)[columns.group]
     return Columns(columns.group, columns.pattern, amount)
+
+
+def pricing(problem, generator):
+    """The function that finds new patterns for a problem, whatever its weights.
+
+    With few tasks it looks through all patterns, with many through those that a local search finds.
+    """
+    return _price_all(problem) if problem.tasks <= FEW_TASKS else _price_found(problem, generator)
 
 
 def _first_columns(problem):

@@ -39,7 +39,7 @@ def partition_matrix(P):
     https://arxiv.org/abs/1908.04339), Section 3.1, equations 1 to 4.
     """
     P = check_matrix("P", P)
-    share = np.diag(P)
+    share = P.diagonal()
     lowest = np.maximum(0.0, share[:, None] + share - 1.0)
     highest = np.minimum(share[:, None], share)
     return _between(P, lowest, highest, share)

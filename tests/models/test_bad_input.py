@@ -557,6 +557,6 @@ def test_first_weights_of_the_wrong_kind(backbone, weights):
     with pytest.raises(ValueError) as error:
         keras_mtl.build(backbone, toys.tasks(), initial_weights=weights)
     assert str(error.value) == (
-        "`initial_weights` must be 'backbone', 'fresh' or a model of this library. "
-        f"Received: initial_weights={weights!r}."
+        "`initial_weights` must be 'backbone', 'fresh', a model of this library, or a dict from "
+        f"task to model. Received: initial_weights={weights!r}."
     )
