@@ -5,7 +5,8 @@ that cost least for what they share, trains those with a `BranchTuner`, and expo
 fits the budget. With `--every-tree` all trees are trained, and the chosen are ranked among them.
 
     KERAS_MTL_DATA=/path/to/data python examples/branched.py                       # 10 minutes
-    KERAS_MTL_DATA=/path/to/data python examples/branched.py --every-tree --seeds 0 1 2  # hours
+    KERAS_MTL_DATA=/path/to/data python examples/branched.py \\
+        --every-tree --epochs 6 --seeds 0 1                                        # over an hour
     KERAS_MTL_DATA=/path/to/data python examples/branched.py --quick               # does it run?
 
 Writes results, pictures and the SavedModel to `runs/branched/seed0/` and so on; an interrupted run
@@ -133,7 +134,7 @@ def parse(arguments=None):
     parser.add_argument("--every-tree", action="store_true")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--full", action="store_true", help="the whole resolution, not half of it")
-    parser.add_argument("--epochs", type=int, default=6, help="of every training")
+    parser.add_argument("--epochs", type=int, default=4, help="of every training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", default="runs/branched")
     parser.add_argument("--quick", action="store_true", help="tiny: only whether it runs")

@@ -39,7 +39,7 @@ def relax(problem, price, columns=None):
         matrix = np.zeros((len(goal), len(columns.group)))
         matrix[: len(scale)] = columns.features.T * scale[:, None]
         matrix[len(scale) + columns.group, np.arange(len(columns.group))] = HEAVY
-        amount, distance = nnls(matrix, goal)
+        amount, distance = nnls(matrix, goal, maxiter=10 * sum(matrix.shape))
         columns = Columns(columns.group, columns.pattern, amount).take(amount > 0)
         total = np.bincount(columns.group, columns.amount, minlength=len(shares))
         rest = problem.weights * (problem.target - columns.achieved())
