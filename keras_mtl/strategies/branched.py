@@ -30,7 +30,9 @@ class Branched(FixedStrategy):
         tree: `Tree`, or its levels as lists. Takes this one instead of searching.
         locations: sequence of names of layers, with `tree`; an affinity brings its own.
         normalisation: `"shared"` (with its copy) or `"task"`.
-        seed: int. Of the beam search for many tasks.
+        improve: bool. Whether trees of many tasks, found by beam search, are improved by moves:
+            they cost less then, and tend to one large group and many single tasks.
+        seed: int. Of the search for many tasks.
 
     Raises:
         ValueError: for arguments that do not go together; by `keras_mtl.build`, when no tree fits
@@ -65,6 +67,7 @@ class Branched(FixedStrategy):
         tree=None,
         locations=None,
         normalisation="shared",
+        improve=True,
         seed=0,
     ):
         if (affinity is None) == (tree is None):
@@ -90,6 +93,7 @@ class Branched(FixedStrategy):
         self.first_shared = first_shared
         self.locations = tuple(affinity.locations if affinity is not None else locations)
         self.normalisation = check_normalisation(normalisation)
+        self.improve = improve
         self.seed = seed
 
     def get_config(self):
@@ -129,7 +133,12 @@ class Branched(FixedStrategy):
         relative = isinstance(self.budget, float)
         budget = int(self.budget * sum(sizes)) if relative else self.budget
         front = search_trees(
-            self._affinity, sizes, budget=budget, first_shared=self.first_shared, seed=self.seed
+            self._affinity,
+            sizes,
+            budget=budget,
+            first_shared=self.first_shared,
+            improve=self.improve,
+            seed=self.seed,
         )
         return front[-1].tree
 
