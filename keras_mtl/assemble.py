@@ -8,6 +8,7 @@ computes every node once, a decided model has its common prefix once.
 
 import dataclasses
 import itertools
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -80,13 +81,15 @@ class Assembly:
             `blend(call, copies, weights, tensor_of) -> tensor`,
             `mix(weights, tensors) -> tensor`, `switch(weights, groups, branches) -> tensors`,
             `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`,
-            `activate(unit, tensor) -> tensor` and `fuse(fusion, tensors) -> tensors`.
+            `activate(unit, tensor) -> tensor` and `fuse(fusion, tensors, gates) -> tensors`.
+        gates: mapping from the name of a fusion to its open gates, see `assemble`.
     """
 
-    def __init__(self, graph, units, executor):
+    def __init__(self, graph, units, executor, gates=types.MappingProxyType({})):
         self.graph = graph
         self.units = units
         self.executor = executor
+        self.gates = gates
         self.memo = {}
         self.touched = {}
         self.unfused = {}
@@ -126,11 +129,11 @@ class Assembly:
         sources = [self.unfused[source] for source in fusion.sources]
         results = [result for result, _ in sources]
         key = ("fuse", fusion.name, tuple(result.key for result in results))
-        tensors = [result.tensor for result in results]
+        tensors, gates = [result.tensor for result in results], self.gates.get(fusion.name)
         for position, task in enumerate(fusion.targets):
             for _, needed in sources:
                 self.touched[task].update(needed)
-            fused = self._remember(task, key, lambda: self.executor.fuse(fusion, tensors))
+            fused = self._remember(task, key, lambda: self.executor.fuse(fusion, tensors, gates))
             values[task][unit.output] = fused[position]
 
     def _result(self, tensor):
@@ -298,7 +301,9 @@ class Assembly:
         )
 
 
-def assemble(graph, units, tasks, resolve, executor, inputs, fusions=()):
+def assemble(
+    graph, units, tasks, resolve, executor, inputs, fusions=(), gates=types.MappingProxyType({})
+):
     """Computes the features of every task; the one function behind every model.
 
     Args:
@@ -314,11 +319,13 @@ def assemble(graph, units, tasks, resolve, executor, inputs, fusions=()):
             inputs to such lists.
         fusions: sequence of `Fusion`. What is exchanged between the tasks' paths after a unit; all
             fusions of a unit read what was there before them.
+        gates: mapping from the name of a fusion to one number for each of its sources but the
+            first; fusions that are not in it read all sources fully.
 
     Returns:
         A dict from task to the tensor of its features.
     """
-    found = Assembly(graph, units, executor).features(tasks, resolve, inputs, fusions)
+    found = Assembly(graph, units, executor, gates).features(tasks, resolve, inputs, fusions)
     return {task: result.tensor for task, result in found.items()}
 
 

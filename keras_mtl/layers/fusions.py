@@ -12,7 +12,8 @@ class FusionKind(NamedTuple):
 
     Args:
         layer: class. Its constructor takes the settings of the fusion.
-        run: function of `(layer, tensors)` that returns a list of tensors, one for each target.
+        run: function of `(layer, tensors, gates)` that returns a list of tensors, one for each
+            target; `gates` are `None`, or one number for each tensor but the first.
         costs: function of `(shapes, settings)` that returns parameters and FLOPs.
     """
 
@@ -24,14 +25,14 @@ class FusionKind(NamedTuple):
 FUSIONS = {
     "nddr": FusionKind(
         NDDRFusion,
-        lambda layer, tensors: [layer(tensors[0], tensors[1:])],
+        lambda layer, tensors, gates: [layer(tensors[0], tensors[1:], gates=gates)],
         lambda shapes, settings: NDDRFusion.costs(
             shapes[0], shapes[1:], normalise=settings.get("normalise", True)
         ),
     ),
     "cross_stitch": FusionKind(
         CrossStitch,
-        lambda layer, tensors: layer(tensors),
+        lambda layer, tensors, gates: layer(tensors),
         lambda shapes, settings: CrossStitch.costs(
             shapes[0], len(shapes), per_channel=settings.get("per_channel", True)
         ),

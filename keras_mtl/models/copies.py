@@ -128,8 +128,8 @@ class Copies:
     def activate(self, unit, tensor):
         return self.activations[unit.name](tensor)
 
-    def fuse(self, fusion, tensors):
-        return fusion_kind(fusion).run(self.fusions[fusion.name], tensors)
+    def fuse(self, fusion, tensors, gates):
+        return fusion_kind(fusion).run(self.fusions[fusion.name], tensors, gates)
 
 
 def layer_name(key, copy):
@@ -287,7 +287,7 @@ def _fusion(graph, by_name, fusion, seed):
     with seeds_of(seed, fusion.name):
         layer = kind.layer(**fusion.settings, name=fusion.name)
         specs = [graph.spec(by_name[unit].output) for _, unit in fusion.sources]
-        kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in specs])
+        kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in specs], None)
     return layer
 
 
