@@ -8,7 +8,7 @@ from keras_mtl.architecture import Architecture
 from keras_mtl.graph import find_units, read
 from keras_mtl.models.copies import BACKBONE, FRESH
 from keras_mtl.models.derive import derive, fitted, with_costs
-from keras_mtl.models.handed_weights import mean_of_models
+from keras_mtl.models.handed_weights import layers_of_model, mean_of_models
 from keras_mtl.models.multi_task_search_model import MultiTaskSearchModel
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.strategies.strategy import FixedStrategy
@@ -141,18 +141,17 @@ def _seed(seed):
 
 
 def _source(initial_weights, graph, tasks, architecture=None):
+    if architecture is not None:
+        units = find_units(graph, architecture.granularity)
+        architecture = fitted(graph, units, tasks, architecture)
     if isinstance(initial_weights, TaskModel):
-        return initial_weights.named_layers()
+        return layers_of_model(initial_weights, architecture)
     if isinstance(initial_weights, Mapping):
         given = {task.name: initial_weights.get(task.name) for task in tasks}
         if not all(isinstance(model, TaskModel) for model in given.values()):
             raise ValueError(
                 f"`initial_weights` must have a model of this library for each of the tasks "
                 f"{list(given)}. Received: initial_weights={initial_weights!r}."
-            )
-        if architecture is not None:
-            architecture = fitted(
-                graph, find_units(graph, architecture.granularity), tasks, architecture
             )
         return mean_of_models(graph, tasks, given, architecture)
     if initial_weights not in (BACKBONE, FRESH):

@@ -101,9 +101,19 @@ def jsonable(value):
 def set_policy(model, architecture):
     """Makes an architecture the certain decision of a search model.
 
-    Its gates select or skip (one logit or two), or choose among `OPTIONS` (a logit for each).
+    Its gates select or skip (one logit or two), choose among `OPTIONS` (a logit for each), or open
+    edges.
     """
     (logits,) = model.policy_variables()
+    if hasattr(model.search, "edges"):
+        chosen = {
+            (*source, fusion.targets[0], fusion.unit)
+            for fusion in architecture.fusions
+            for source in fusion.sources[1:]
+        }
+        signs = [1.0 if edge in chosen else -1.0 for edge in model.search.edges]
+        logits.assign(SURE * np.array(signs, "float32")[:, None])
+        return
     value = np.full(logits.shape, -SURE, "float32")
     for name, row in model.search.rows.items():
         unit = architecture.units.index(name)

@@ -1,4 +1,4 @@
-"""First weights from several models: every copy begins as the mean of what its tasks had."""
+"""First weights from one trained model or several."""
 
 from typing import NamedTuple
 
@@ -14,6 +14,26 @@ class Given(NamedTuple):
     """The weights of a layer that no model has; see `hand_weights`."""
 
     weights: list
+
+
+def layers_of_model(model, architecture=None):
+    """The layers of one model by name, without the sources that fusions do not read any more.
+
+    Args:
+        model: a model of this library.
+        architecture: the new model's, or `None` where that is a search.
+
+    Returns:
+        A dict from the name of a layer to the layer, or one cut down.
+    """
+    layers = model.named_layers()
+    given = {fusion.name: fusion for fusion in model.fusions}
+    for fusion in architecture.fusions if architecture else ():
+        before = given.get(fusion.name, fusion)
+        keep = [source in fusion.sources for source in before.sources[1:]]
+        if not all(keep):
+            layers[fusion.name] = layers[fusion.name].pruned(keep)
+    return layers
 
 
 def mean_of_models(graph, tasks, models, architecture=None):

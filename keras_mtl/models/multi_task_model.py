@@ -65,6 +65,11 @@ class MultiTaskModel(TaskModel):
             }
         return self.network(inputs, training=training)
 
+    @property
+    def fusions(self):
+        """What the tasks' paths exchange."""
+        return self.architecture.fusions if self.architecture else ()
+
     def named_layers(self):
         """Name -> layer; another model takes its first weights from here."""
         return {layer.name: layer for layer in self.network.layers}

@@ -49,7 +49,13 @@ class MultiTaskSearchModel(TaskModel):
         self.units = find_units(graph, strategy.granularity)
         self.search = strategy.open(graph, self.units, self.task_names, child_seed(seed, "search"))
         needs = [
-            count(graph, self.units, self.input_sets, self.search.resolve(phase, None))
+            count(
+                graph,
+                self.units,
+                self.input_sets,
+                self.search.resolve(phase, None),
+                self.search.fusions,
+            )
             for phase in self.search.structures()
         ]
         self.copies = Copies(graph, self.units, needs, seed, initial_weights, merge=True)
@@ -197,20 +203,32 @@ class MultiTaskSearchModel(TaskModel):
 
     def call(self, inputs, training=None):
         phase, group = self._tracing or (self.phase, "weights")
-        moment = self._moment(phase, group, bool(training))
+        drawn = self.search.draw(self._moment(phase, group, bool(training)))
         features = assemble(
             self.graph,
             self.units,
             self.input_sets,
-            self.search.resolve(phase, self.search.draw(moment)),
+            self.search.resolve(phase, drawn),
             self.copies,
             self.flat_inputs(inputs),
+            self.search.fusions,
+            self.search.gates(drawn),
         )
         return {task: head(features[task]) for task, head in self.heads.items()}
 
     def _moment(self, phase, group, training):
-        temperature = self.plan.temperature(self.step) if self.plan else ops.ones(())
-        return Moment(phase, group, self.step, temperature, training, self.seed)
+        if self.plan is None:
+            return Moment(phase, group, self.step, ops.ones(()), training, self.seed)
+        steps = float(tensorflow_step.read_now(self._planned).prod())
+        return Moment(
+            phase,
+            group,
+            self.step,
+            self.plan.temperature(self.step),
+            training,
+            self.seed,
+            ops.cast(self.step, "float32") / steps,
+        )
 
     def compute_output_spec(self, inputs, training=None):
         return dict(self.output_specs)
@@ -359,11 +377,10 @@ class MultiTaskSearchModel(TaskModel):
             for i in range(samples)
         ]
 
-    def _architecture(self, choices, origin):
+    def _architecture(self, parts, origin):
         architecture = Architecture(
             tasks=self.task_names,
             units=tuple(unit.name for unit in self.units if unit.searchable),
-            choices=choices,
             fingerprint=self.graph.fingerprint,
             granularity=self.strategy.granularity,
             normalisation=self.strategy.normalisation,
@@ -377,9 +394,21 @@ class MultiTaskSearchModel(TaskModel):
                 **({"limits": dict(self.search.limits)} if self.search.limits else {}),
                 **origin,
             },
+            **parts,
         )
-        needs = count(self.graph, self.units, self.input_sets, resolve_architecture(architecture))
+        needs = count(
+            self.graph,
+            self.units,
+            self.input_sets,
+            resolve_architecture(architecture),
+            architecture.fusions,
+        )
         return architecture.replace(costs=with_heads(needs.costs, self.graph, self.heads))
+
+    @property
+    def fusions(self):
+        """What the tasks' paths exchange while everything is open."""
+        return self.search.fusions
 
     def named_layers(self):
         """Name -> layer; a derived model takes its weights from here (`initial_weights=model`)."""

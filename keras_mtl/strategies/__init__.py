@@ -5,16 +5,29 @@ from keras_mtl.strategies.adashare import AdaShare
 from keras_mtl.strategies.auto_mtl import AutoMTL
 from keras_mtl.strategies.branched import Branched
 from keras_mtl.strategies.cross_stitch import CrossStitch
+from keras_mtl.strategies.edge_rule import EdgeRule
 from keras_mtl.strategies.independent import Independent
+from keras_mtl.strategies.mtl_nas import MTLNAS
 from keras_mtl.strategies.nddr_cnn import NDDRCNN
 from keras_mtl.strategies.policy_correlation import task_correlation
+from keras_mtl.strategies.random_edges import RandomEdges
 from keras_mtl.strategies.random_policies import random_policies
 from keras_mtl.strategies.shared import Shared
 from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, Strategy
 
 STRATEGIES = {
     strategy.name: strategy
-    for strategy in (AdaShare, AutoMTL, Branched, CrossStitch, Independent, NDDRCNN, Shared)
+    for strategy in (
+        AdaShare,
+        AutoMTL,
+        Branched,
+        CrossStitch,
+        Independent,
+        MTLNAS,
+        NDDRCNN,
+        RandomEdges,
+        Shared,
+    )
 }
 
 
@@ -54,10 +67,13 @@ __all__ = [
     "AutoMTL",
     "Branched",
     "CrossStitch",
+    "EdgeRule",
     "FixedStrategy",
     "Independent",
+    "MTLNAS",
     "NDDRCNN",
     "Phase",
+    "RandomEdges",
     "SearchStrategy",
     "Shared",
     "Strategy",

@@ -250,7 +250,7 @@ class AdaShareSearch(Search):
                 SKIP if name in self.rows and not selected[self.rows[name], column] else SHARED
                 for name in self.searchable
             )
-        return choices
+        return {"choices": choices}
 
 
 @dataclasses.dataclass(frozen=True)

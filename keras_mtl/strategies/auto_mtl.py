@@ -256,13 +256,14 @@ class AutoMTLSearch(Search):
         return self._choices((drawn >= cumulative).sum(axis=-1))
 
     def _choices(self, picked):
-        return {
+        choices = {
             task: tuple(
                 OPTIONS[picked[self.rows[name], column]] if name in self.rows else SHARED
                 for name in self.searchable
             )
             for task, column in self.columns.items()
         }
+        return {"choices": choices}
 
 
 PRETRAINING = Phase(

@@ -3,6 +3,7 @@
 import abc
 
 from keras_mtl.architecture import OWN
+from keras_mtl.fusion import Fusion
 from keras_mtl.graph import GRANULARITIES
 from keras_mtl.strategies.strategy import FixedStrategy, one_of
 
@@ -29,3 +30,16 @@ class Columns(FixedStrategy):
             "choices": {task: (OWN,) * len(units) for task in tasks},
             "fusions": tuple(f for unit in places for f in self.fusions(unit.name, tasks)),
         }
+
+
+def nddr_fusion(unit, task, others, w_own):
+    """The `Fusion` in which a task reads its own output of a unit, and others by 1x1 convolution.
+
+    Args:
+        unit: string. After which unit.
+        task: string. Whose output is replaced.
+        others: sequence of `(task, unit)`. What else is read.
+        w_own: float. First weight of the own output.
+    """
+    settings = {"w_own": w_own}
+    return Fusion(f"{unit}.nddr.{task}", "nddr", unit, [(task, unit), *others], (task,), settings)

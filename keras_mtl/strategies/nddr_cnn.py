@@ -1,7 +1,6 @@
 """NDDR-CNN: columns whose features are concatenated and reduced by 1x1 convolutions."""
 
-from keras_mtl.fusion import Fusion
-from keras_mtl.strategies.columns import Columns
+from keras_mtl.strategies.columns import Columns, nddr_fusion
 
 
 class NDDRCNN(Columns):
@@ -30,13 +29,6 @@ class NDDRCNN(Columns):
 
     def fusions(self, unit, tasks):
         return [
-            Fusion(
-                f"{unit}.nddr.{task}",
-                "nddr",
-                unit,
-                [(task, unit), *((other, unit) for other in tasks if other != task)],
-                (task,),
-                {"w_own": self.w_own},
-            )
+            nddr_fusion(unit, task, [(other, unit) for other in tasks if other != task], self.w_own)
             for task in tasks
         ]

@@ -55,3 +55,40 @@ class ExponentialTemperature:
             "every": self.every,
             "phases": self.phases,
         }
+
+
+class PolynomialTemperature:
+    """A temperature that falls from `start` to `end`: τ = end + (start − end)·(1 − p)^power.
+
+    p = step / steps, at most 1.
+
+    Args:
+        start: positive float.
+        end: positive float.
+        steps: positive int. Length of the schedule.
+        power: positive float.
+
+    Example:
+
+    >>> from keras_mtl.strategies.schedules import PolynomialTemperature
+    >>> schedule = PolynomialTemperature(1.0, 0.2, steps=10)
+    >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 99)]
+    [1.0, 0.4, 0.2, 0.2]
+    """
+
+    def __init__(self, start, end, *, steps, power=2.0):
+        for name, value in (("start", start), ("end", end), ("steps", steps), ("power", power)):
+            if value <= 0:
+                raise ValueError(f"`{name}` must be positive. Received: {name}={value}.")
+        self.start = float(start)
+        self.end = float(end)
+        self.steps = int(steps)
+        self.power = float(power)
+
+    def __call__(self, step):
+        left = 1.0 - ops.cast(step, "float32") / self.steps
+        left = ops.clip(left, 0.0, 1.0)
+        return self.end + (self.start - self.end) * ops.power(left, self.power)
+
+    def get_config(self):
+        return dict(vars(self))

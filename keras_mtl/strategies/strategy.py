@@ -129,6 +129,7 @@ class Moment:
         temperature: scalar. Of the gates.
         training: bool. Whether gates are sampled.
         seed: int. The build's.
+        progress: scalar. The share of the search's steps that has been made.
     """
 
     phase: Phase
@@ -137,6 +138,7 @@ class Moment:
     temperature: Any = 1.0
     training: bool = False
     seed: int = 0
+    progress: Any = 0.0
 
     def noise(self, *purpose):
         """Random numbers of one purpose: a function of the seed, the group and the step."""
@@ -168,10 +170,12 @@ class Search(abc.ABC):
             hold the policy.
         units: tuple of the `Unit`s that have gates, in order; `open_units` counts from the last.
         limits: mapping from unit name to what it cannot do and why, for `Architecture.summary`.
+        fusions: tuple of `Fusion`. What paths exchange while everything is open.
     """
 
     layers = ()
     units = ()
+    fusions = ()
     limits = types.MappingProxyType({})
 
     @property
@@ -195,17 +199,21 @@ class Search(abc.ABC):
     def resolve(self, phase, drawn):
         """Returns the `resolve(task, unit)` of `assemble`; `drawn=None` asks for structure only."""
 
+    def gates(self, drawn):
+        """Returns the name of a fusion -> its open gates; see `assemble`."""
+        return {}
+
     @abc.abstractmethod
     def regularisers(self, moment, drawn):
         """Returns name -> scalar tensor, already multiplied by their factors."""
 
     @abc.abstractmethod
     def most_likely(self):
-        """Returns task -> tuple of choices: the likeliest of the learned distribution."""
+        """Returns the likeliest arguments of `Architecture`, such as `{"choices": {...}}`."""
 
     @abc.abstractmethod
     def sample(self, generator):
-        """Returns task -> tuple of choices drawn with a `numpy.random.Generator`."""
+        """Returns such arguments drawn with a `numpy.random.Generator`."""
 
     def monitors(self):
         """Returns name -> scalar tensor of quantities worth a row in `history`."""

@@ -558,7 +558,7 @@ def test_samples_follow_the_distribution(with_alpha):
     draws = 1500
     selected = np.zeros((3, 2))
     for _ in range(draws):
-        choices = with_alpha.search.sample(generator)
+        choices = with_alpha.search.sample(generator)["choices"]
         for column, task in enumerate(with_alpha.task_names):
             assert choices[task][0] == "shared"
             selected[:, column] += [choice == "shared" for choice in choices[task][1:]]

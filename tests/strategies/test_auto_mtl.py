@@ -162,7 +162,7 @@ def test_gates_begin_alike_for_any_number_of_tasks(tasks):
     assert opened.gate.logits_variable.shape == (3, len(tasks), 3)
     np.testing.assert_array_equal(opened.gate.logits_variable, 0.0)
     np.testing.assert_allclose(opened.probabilities(), 1 / 3, rtol=1e-6)
-    assert list(opened.most_likely()) == list(tasks)
+    assert list(opened.most_likely()["choices"]) == list(tasks)
     assert opened.limits == {}
 
 
@@ -429,7 +429,7 @@ def test_what_is_evaluated_is_decided_where_the_policy_is_nearly_even():
     opened = open_search(toys.mlp(blocks=1))
     opened.gate.logits_variable.assign(np.tile(np.array([0, 1e-9, 0], "float32"), (2, 2, 1)))
     np.testing.assert_array_equal(np.asarray(opened.gate(temperature=1.0)).argmax(-1), 1)
-    assert opened.most_likely() == {"a": ("own", "own"), "b": ("own", "own")}
+    assert opened.most_likely() == {"choices": {"a": ("own", "own"), "b": ("own", "own")}}
 
 
 def test_samples_follow_the_distribution():
@@ -441,7 +441,7 @@ def test_samples_follow_the_distribution():
     generator, draws = np.random.default_rng(0), 2000
     counts = np.zeros((3, 2, 3))
     for _ in range(draws):
-        for column, row in enumerate(opened.sample(generator).values()):
+        for column, row in enumerate(opened.sample(generator)["choices"].values()):
             for unit, choice in enumerate(row):
                 counts[unit, column, opened.OPTIONS.index(choice)] += 1
     assert (counts[[0, 2], :, 2] == 0).all()
@@ -454,8 +454,8 @@ def test_an_option_that_is_not_there_is_never_decided():
     logits = np.zeros((3, 2, 3), "float32")
     logits[..., 2] = 50.0
     opened.gate.logits_variable.assign(logits)
-    for choices in (opened.most_likely(), opened.sample(np.random.default_rng(0))):
-        for row in choices.values():
+    for parts in (opened.most_likely(), opened.sample(np.random.default_rng(0))):
+        for row in parts["choices"].values():
             assert row[1] == "skip" and "skip" not in (row[0], row[2])
 
 

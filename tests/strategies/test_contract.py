@@ -11,12 +11,14 @@ import tensorflow as tf
 import keras_mtl
 from keras_mtl import Architecture, strategies
 from keras_mtl.strategies import (
+    MTLNAS,
     NDDRCNN,
     AdaShare,
     AutoMTL,
     Branched,
     CrossStitch,
     Independent,
+    RandomEdges,
     SearchStrategy,
     Shared,
 )
@@ -60,6 +62,9 @@ STRATEGIES = [
     Row(PARTING),
     Row(CrossStitch(granularity="block")),
     Row(NDDRCNN(granularity="block")),
+    Row(MTLNAS()),
+    Row(MTLNAS.reference(), name="mtl_nas_reference"),
+    Row(RandomEdges()),
     Row(Shared()),
     Row(Shared(normalisation="task"), name="shared_task_normalisation"),
     Row(AdaShare(warmup=0.0, curriculum_epochs=0), skips=True),
