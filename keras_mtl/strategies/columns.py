@@ -16,6 +16,8 @@ class Columns(FixedStrategy):
             `"block"` or `"operator"`: after which units the columns exchange features.
     """
 
+    begins_trained = True
+
     def __init__(self, *, granularity="stage"):
         one_of("granularity", granularity, GRANULARITIES)
         self.granularity = granularity

@@ -71,6 +71,8 @@ class MTLNAS(SearchStrategy):
     """
 
     name = "mtl_nas"
+    begins_trained = True
+    retrains = False
 
     def __init__(
         self,

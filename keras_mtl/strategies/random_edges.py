@@ -37,6 +37,7 @@ class RandomEdges(FixedStrategy):
     """
 
     name = "random_edges"
+    begins_trained = True
 
     def __init__(self, *, edges=None, share=0.5, seed=0, w_own=0.9, granularity="block"):
         one_of("granularity", granularity, GRANULARITIES)

@@ -29,12 +29,15 @@ class Strategy:
         granularity: string. The units it chooses about: `"block"`, `"operator"` or `"stage"`.
         normalisation: string. `"shared"` or `"task"`: whose normalisation layers.
         projections: string. `"shared"` or `"task"`: whose projections stand in for skipped units.
+        begins_trained: bool. Whether its paper begins with the weights of trained single-task
+            networks (`keras_mtl.build(..., initial_weights={task: model})`).
     """
 
     name = None
     granularity = "block"
     normalisation = "shared"
     projections = "shared"
+    begins_trained = False
 
     def get_config(self):
         """Settings as plain data, for `from_config` and `Architecture.origin`."""
@@ -73,7 +76,14 @@ class FixedStrategy(Strategy, abc.ABC):
 
 
 class SearchStrategy(Strategy, abc.ABC):
-    """A strategy that learns its choices with the weights."""
+    """A strategy that learns its choices with the weights.
+
+    Attributes:
+        retrains: bool. Whether a decided network is trained anew; if not, it takes the search's
+            weights as they are (`initial_weights=search`).
+    """
+
+    retrains = True
 
     @abc.abstractmethod
     def open(self, graph, units, tasks, seed):
