@@ -1,12 +1,20 @@
-"""Prints the tables of README from `benchmarks/results/speed.json`.
+"""The tables of README, from `benchmarks/results/*.json`.
 
-python benchmarks/tables.py
+python benchmarks/tables.py            # prints them
+python benchmarks/tables.py --write    # puts those of quality between their marks in README
 """
 
+import argparse
 import json
 import pathlib
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "speed.json"
+import quality_tables
+
+HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results" / "speed.json"
+README = HERE.parent / "README.md"
+BEGIN = "<!-- quality tables: begin; by `python benchmarks/tables.py --write` -->"
+END = "<!-- quality tables: end -->"
 
 
 def build_table(results):
@@ -50,10 +58,56 @@ def inference_table(results):
         yield f"| {name} | {row['time_ratio']:.2f} | {row['flops_ratio']:.2f} |"
 
 
+def quality_results():
+    """Name of a suite -> what `quality.py` has written of it, in the order of the suites."""
+    found = {}
+    for path in (HERE / "results").glob("quality_*.json"):
+        found[path.stem.removeprefix("quality_")] = json.loads(path.read_text(encoding="utf-8"))
+    return dict(sorted(found.items()))
+
+
+def quality_section(results):
+    """Every suite: how it was run, and its tables."""
+    for name, found in results.items():
+        suite, seeds = found["suite"], found["seeds"]
+        minutes = sum(seed["wall_seconds"] for seed in seeds.values()) / 60
+        yield (
+            f"**`{name}`**: {suite['title']}. `{found['command']}` ({found['date']}, "
+            f"{found['machine']}), {minutes:.0f} minutes for {len(seeds)} "
+            f"seed{'s' * (len(seeds) > 1)}; {suite['epochs']} epochs of every training, "
+            f"{suite['search_epochs']} of every search, {suite['candidates']} candidates."
+        )
+        yield ""
+        yield from quality_tables.main_table(found)
+        yield ""
+        yield "Costs, in units of single-task training and of separate networks:"
+        yield ""
+        yield from quality_tables.cost_table(found)
+        yield ""
+        yield from quality_tables.left_out(found)
+
+
+def rewritten(text, results=None):
+    """The text of README with the tables of quality anew."""
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{README.name} must have the lines {BEGIN} and {END}.")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    lines = quality_section(quality_results() if results is None else results)
+    body = "\n".join(lines).strip()
+    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="README's tables of quality")
+    if parser.parse_args().write:
+        README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     results = json.loads(RESULTS.read_text())
     for table in (build_table, step_table, inference_table):
         print("\n".join(table(results)), end="\n\n")
+    print("\n".join(quality_section(quality_results())))
 
 
 if __name__ == "__main__":

@@ -136,22 +136,6 @@ def trivial(setup, baseline):
     return {"test": test, "total_delta": delta.total, "parameters": 0, "flops": 0}
 
 
-def table(outcomes):
-    """Mean and deviation over the seeds."""
-    lines = ["| method | accuracy | Δ_T | parameters | FLOPs |", "|---|---:|---:|---:|---:|"]
-    for name in outcomes[0]:
-        cells = []
-        for key, scale, form in (("accuracy", 100, ".2f"), ("delta", 1, "+.2f")):
-            values = [scale * outcome[name][key] for outcome in outcomes]
-            spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):{form}}{spread}")
-        size, work = (
-            np.mean([outcome[name][key] for outcome in outcomes]) for key in ("parameters", "flops")
-        )
-        lines.append(f"| {name} | {' | '.join(cells)} | {size / 1e3:.0f} k | {work / 1e6:.1f} M |")
-    return "\n".join(lines)
-
-
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budgets", type=float, nargs="+", default=[3.0], metavar="B")
@@ -171,7 +155,8 @@ def parse(arguments=None):
 def main(arguments=None):
     arguments = parse(arguments)
     outcomes = [run(experiment(arguments, seed), arguments) for seed in arguments.seeds]
-    text = table(outcomes)
+    columns = {"accuracy": ("accuracy", 100, ".2f"), "Δ_T": ("delta", 1, "+.2f")}
+    text = protocol.table_over_seeds(outcomes, columns)
     print(f"\nOn the test part, means over the attributes:\n\n{text}")
     folder = pathlib.Path(arguments.folder)
     (folder / "table.md").write_text(text + "\n")

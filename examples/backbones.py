@@ -1,4 +1,4 @@
-"""Small residual networks for the examples and the benchmarks."""
+"""Small networks for the examples and the benchmarks."""
 
 import keras
 
@@ -23,6 +23,24 @@ def resnet(
     for stage, (count, stride) in enumerate(zip(blocks, strides, strict=True)):
         for block in range(count):
             x = basic_block(x, width * 2**stage, stride if block == 0 else 1)
+    return keras.Model(inputs, x, name=name)
+
+
+def vgg(shape, *, width, convolutions=(2, 2, 3, 3), name="vgg"):
+    """Stages of 3x3 convolutions with batch normalisation, a maximum pooling before all but one.
+
+    Args:
+        shape: `(height, width, channels)` of the image.
+        width: int. Channels of the first stage; each stage doubles them, up to 8 times as many.
+        convolutions: number of convolutions of each stage; `(2, 2, 3, 3, 3)` is VGG16.
+        name: string.
+    """
+    x = inputs = keras.Input(shape, name="image")
+    for stage, count in enumerate(convolutions):
+        if stage:
+            x = keras.layers.MaxPooling2D()(x)
+        for _ in range(count):
+            x = keras.layers.ReLU()(convolve(x, width * min(2**stage, 8), 3))
     return keras.Model(inputs, x, name=name)
 
 

@@ -140,7 +140,7 @@ def parse(arguments=None):
     parser.add_argument("--quick", action="store_true", help="tiny: only whether it runs")
     arguments = parser.parse_args(arguments)
     arguments.limit, arguments.batch, arguments.search_epochs = None, 16, 1
-    arguments.samples, arguments.strategy, arguments.regularisation = 1, "adashare", 0.1
+    arguments.samples, arguments.strategy, arguments.regularisation = 1, ["adashare"], 0.1
     if arguments.quick:
         arguments.width, arguments.batch, arguments.limit, arguments.epochs = 4, 8, 16, 1
     arguments.half = not arguments.full

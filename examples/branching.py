@@ -3,7 +3,9 @@
 import dataclasses
 import json
 
-import protocol
+import keras
+import numpy as np
+from training_log import feed, num_batches
 
 import keras_mtl
 from keras_mtl import affinity
@@ -39,27 +41,48 @@ def batches(setup, data):
     if not isinstance(data, tuple):
         return data
     x, y = data
-    cuts = [slice(i, i + setup.batch_size) for i in range(0, len(x), setup.batch_size)]
-    return [(x[cut], {task: labels[cut] for task, labels in y.items()}) for cut in cuts]
+    number = len(next(iter(y.values())))
+    cuts = [slice(i, i + setup.batch_size) for i in range(0, number, setup.batch_size)]
+    return [
+        (
+            keras.tree.map_structure(lambda array, cut=cut: array[cut], x),
+            {task: labels[cut] for task, labels in y.items()},
+        )
+        for cut in cuts
+    ]
+
+
+def probes(data, most=400):
+    """The inputs that every task's network sees when they are compared.
+
+    Where tasks have inputs of their own, as many of each.
+    """
+    if isinstance(data, dict):
+        share = max(1, most // len(data))
+        return np.concatenate([x[:share] for x, _ in data.values()])
+    return data[0] if isinstance(data, tuple) else data
 
 
 def affinities(setup, models, locations):
-    """How alike the tasks are on validation data: by their networks' features, by their errors."""
+    """How alike the tasks are on validation data: by their networks' features, by their errors.
+
+    Where tasks have inputs of their own there are no errors on the same ones.
+    """
     held_out = setup.validation
     rdms = {
-        task: affinity.representation_dissimilarity(
-            model, held_out[0] if isinstance(held_out, tuple) else held_out, locations, verbose=0
-        )
+        task: affinity.representation_dissimilarity(model, probes(held_out), locations, verbose=0)
         for task, model in models.items()
     }
-    errors = {
-        task.name: affinity.example_errors(models[task.name], task, batches(setup, held_out))
-        for task in setup.tasks
-    }
-    found = affinity.task_affinity(rdms, locations)
-    found.save(setup.folder / "affinity.json")
-    keras_mtl.plot.affinity(found, path=setup.folder / "affinity.png")
-    return {"affinity": found, "errors": affinity.error_affinity(errors, locations)}
+    found = {"affinity": affinity.task_affinity(rdms, locations)}
+    found["affinity"].save(setup.folder / "affinity.json")
+    keras_mtl.plot.affinity(found["affinity"], path=setup.folder / "affinity.png")
+    if not isinstance(held_out, dict):
+        errors = {
+            task.name: affinity.example_errors(models[task.name], task, batches(setup, held_out))
+            for task in setup.tasks
+        }
+        found["errors"] = affinity.error_affinity(errors, locations)
+    return found
 
 
 def find_trees(setup, found, **options):
@@ -84,8 +107,8 @@ def trained(setup, log, trees, candidates):
         keras_mtl.plan(setup.backbone, setup.tasks, trees.strategy(tree), seed=setup.seed): tree
         for tree in candidates
     }
-    fed = protocol.feed(setup, setup.train, None, setup.batch_size, training=True)
-    steps = setup.epochs * protocol.num_batches(fed)
+    fed = feed(setup, setup.train, None, setup.batch_size, training=True)
+    steps = setup.epochs * num_batches(fed)
     baseline = log.baseline["validation"]
     tuner = keras_mtl.tuners.BranchTuner(
         setup.backbone,
@@ -97,7 +120,7 @@ def trained(setup, log, trees, candidates):
         directory=setup.folder,
         project_name=f"trees_{len(plans)}",
     )
-    held_out = protocol.feed(setup, setup.validation, None, setup.batch_size)
+    held_out = feed(setup, setup.validation, None, setup.batch_size)
     validation = (held_out["x"], held_out["y"]) if "y" in held_out else held_out["x"]
     tuner.search(**fed, validation_data=validation, epochs=setup.epochs)
     return tuner, {

@@ -16,6 +16,7 @@ import json
 
 import multidigits
 import protocol
+import training_log
 
 import keras_mtl
 
@@ -82,7 +83,7 @@ def sweep_name(regularisation):
 
 
 def tell_time_left(log):
-    protocol.write(f"        about {log.seconds_left() / 60:.0f} minutes left\n")
+    training_log.write(f"        about {log.seconds_left() / 60:.0f} minutes left\n")
 
 
 def series(rows, arguments):

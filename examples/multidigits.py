@@ -51,7 +51,7 @@ def experiment(arguments):
         optimizer=lambda steps: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(3e-3, steps)
         ),
-        search_optimizers=lambda: {
+        search_optimizers=lambda strategy, steps: {
             "optimizer": keras.optimizers.SGD(0.05, momentum=0.9),
             "warmup_optimizer": keras.optimizers.Adam(3e-3),
             "policy_optimizer": keras.optimizers.Adam(0.03),

@@ -1,11 +1,13 @@
-"""Segmentation, depth and surface normals of one indoor picture: searches on NYU Depth V2.
+"""Segmentation, depth and surface normals of one indoor picture: methods on NYU Depth V2.
 
 Dense prediction on real data with unlabelled pixels, by the protocol of `protocol.py`: single-task
-networks, hard sharing, a search, candidates decided and retrained, random policies beside them,
-the papers' metrics on the official test part.
+networks, hard sharing, the methods you name, random decisions beside the last one's, the papers'
+metrics on the official test part. Columns that exchange features begin with the trained single-task
+networks, as in their papers; MTL-NAS keeps the weights of its search.
 
     KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py             # full, many hours
-    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --strategy auto_mtl  # and AutoMTL
+    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --strategy adashare auto_mtl
+    KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --strategy mtl_nas --half --epochs 15
     KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --half --epochs 15 \\
         --search-epochs 20 --samples 2                             # under an hour
     KERAS_MTL_DATA=/path/to/data python examples/nyuv2.py --quick     # a minute: does it run?
@@ -28,6 +30,15 @@ from backbones import resnet
 import keras_mtl
 
 CLASSES = 13
+STRATEGIES = (
+    "adashare",
+    "auto_mtl",
+    "mtl_nas",
+    "cross_stitch",
+    "sluice",
+    "nddr_cnn",
+    "mtan",
+)
 
 
 def tasks(size, quick=False):
@@ -98,11 +109,11 @@ def experiment(arguments):
         strides=(1, 2, 2, 1),
         stem_stride=2,
     )
+    settings = {"auto_mtl": {"regularisation": arguments.regularisation}}
     strategies = {
-        "adashare": keras_mtl.strategies.AdaShare(),
-        "auto_mtl": keras_mtl.strategies.AutoMTL(regularisation=arguments.regularisation),
+        name: keras_mtl.strategies.get_class(name)(**settings.get(name, {}))
+        for name in arguments.strategy
     }
-    names = dict.fromkeys(["adashare", arguments.strategy])
     return protocol.Experiment(
         backbone=backbone,
         tasks=tasks(size, arguments.quick),
@@ -112,15 +123,11 @@ def experiment(arguments):
         test=dataset("test", arguments).batch(arguments.batch),
         epochs=arguments.epochs,
         search_epochs=arguments.search_epochs,
-        strategies={name: strategies[name] for name in names},
+        strategies=strategies,
         optimizer=lambda steps: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(2e-3, steps)
         ),
-        search_optimizers=lambda: {
-            "optimizer": keras.optimizers.SGD(1e-2, momentum=0.9, clipnorm=5.0),
-            "warmup_optimizer": keras.optimizers.Adam(2e-3),
-            "policy_optimizer": keras.optimizers.Adam(0.03),
-        },
+        search_optimizers=search_optimizers,
         samples=arguments.samples,
         seed=arguments.seed,
         folder=pathlib.Path(arguments.folder),
@@ -129,13 +136,26 @@ def experiment(arguments):
     )
 
 
+def search_optimizers(strategy, steps):
+    """What a search is compiled with; where nothing is retrained its weights learn to the end."""
+    weights = keras.optimizers.SGD(1e-2, momentum=0.9, clipnorm=5.0)
+    if not strategy.retrains:
+        weights = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps))
+    return {
+        "optimizer": weights,
+        "warmup_optimizer": keras.optimizers.Adam(2e-3),
+        "policy_optimizer": keras.optimizers.Adam(0.03),
+    }
+
+
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--strategy",
-        default="adashare",
-        choices=("adashare", "auto_mtl"),
-        help="AdaShare is a row anyway",
+        nargs="+",
+        default=["adashare"],
+        choices=STRATEGIES,
+        help="one row each; pictures and random decisions of the last",
     )
     parser.add_argument("--regularisation", type=float, default=0.1, help="λ of AutoMTL")
     parser.add_argument("--width", type=int, default=16)

@@ -7,15 +7,14 @@ so that an interrupted run goes on where it was.
 """
 
 import dataclasses
-import json
 import pathlib
-import re
-import sys
-import time
 
 import keras
+import numpy as np
+from training_log import Log, file_name
 
 import keras_mtl
+from keras_mtl.strategies import MTLNAS, RandomEdges, SearchStrategy
 
 
 @dataclasses.dataclass
@@ -33,10 +32,10 @@ class Experiment:
         validation, test: like `train`.
         epochs: int. Of every training.
         search_epochs: int. Of every search.
-        strategies: dict from name to `SearchStrategy`. Pictures and random policies are of the
-            last.
+        strategies: dict from name to `Strategy`. Pictures and random policies are of the last.
         optimizer: function of the number of training steps that returns a Keras optimizer.
-        search_optimizers: function that returns the arguments of a search's `compile`.
+        search_optimizers: function of a strategy and the number of steps that returns the
+            arguments of its search's `compile`.
         samples: int. Candidates of every method that decides.
         seed: int.
         folder: path. For results, pictures and the SavedModel.
@@ -68,24 +67,49 @@ class Experiment:
 
 
 def run(experiment):
-    """Trains and compares everything; returns the last search, its best model, and the rows."""
+    """Trains and compares everything.
+
+    Returns:
+        The last strategy's search (`None` without one), its best model, and the rows.
+    """
     log = Log(experiment)
-    named = list(experiment.strategies.values())[-1]
-    compared = len(experiment.strategies) + len(random_rows(named))
+    methods = experiment.strategies.values()
+    named = list(methods)[-1]
+    trained = [how_often(experiment, strategy) for strategy in methods]
+    trained += [how_often(experiment, named)] * len(random_rows(named))
     log.expect(
-        trainings=len(experiment.tasks) + 1 + compared * experiment.samples,
-        searches=len(experiment.strategies),
+        trainings=len(experiment.tasks) + 1 + sum(trained),
+        searches=sum(isinstance(strategy, SearchStrategy) for strategy in methods),
     )
     rows = baselines(experiment, log)
     for name, strategy in experiment.strategies.items():
-        search = searched(experiment, log, name, strategy)
-        if strategy is named:
-            draw_policy(experiment, search)
-        best, rows[name] = best_of(experiment, log, name, search.decide(**experiment.numbers))
+        search, best, rows[name] = method(experiment, log, name, strategy)
+    draw(experiment, search, best)
     for name in random_rows(named):
-        policies = random_policies(experiment, name, named, best.architecture)
-        _, rows[name] = best_of(experiment, log, name, policies)
+        rows[name] = random_row(experiment, log, name, named, best.architecture)
     return search, best, rows
+
+
+def how_often(experiment, strategy):
+    """How many networks a method trains, or evaluates."""
+    return experiment.samples if getattr(strategy, "retrains", False) else 1
+
+
+def method(experiment, log, name, strategy):
+    """One method: its search (`None` without one), its best model, and the row of that."""
+    if not isinstance(strategy, SearchStrategy):
+        model = build(experiment, strategy=strategy, **first_weights(log, strategy))
+        return None, model, log.trained(name, model)
+    search = searched(experiment, log, name, strategy)
+    if strategy.retrains:
+        return search, *best_of(experiment, log, name, search.decide(**experiment.numbers))
+    model = build(experiment, architecture=search.decide(), initial_weights=search)
+    return search, model, log.trained(name, model, epochs=0)
+
+
+def first_weights(log, strategy):
+    """Trained single-task networks for the methods that begin with them."""
+    return {"initial_weights": log.single_models} if strategy.begins_trained else {}
 
 
 def deliver(experiment, best, rows, *, part="the test part"):
@@ -106,30 +130,62 @@ def baselines(experiment, log):
     return {"single-task": single_row(log.baseline), "shared": log.trained("shared", shared)}
 
 
-def best_of(experiment, log, method, architectures, **choice):
-    """Trains every candidate; returns the model and row of the best on validation data."""
+def best_of(experiment, log, method, architectures, *, epochs=None, **choice):
+    """Trains every candidate; returns the model and row of the best on validation data.
+
+    `epochs` is as in `Log.trained`; the row says in `candidates` what every one came to.
+    """
     candidates = []
     for number, architecture in enumerate(architectures, start=1):
         model = build(experiment, architecture=architecture, **choice)
-        row = log.trained(f"{method}, {number} of {len(architectures)}", model)
-        candidates.append((row["validation_delta"], row, model))
-    _, row, model = max(candidates, key=lambda candidate: candidate[0])
-    return model, row
+        row = log.trained(f"{method}, {number} of {len(architectures)}", model, epochs=epochs)
+        candidates.append((row, model))
+    row, model = max(candidates, key=lambda candidate: candidate[0]["validation_delta"])
+    shown = ("validation_delta", "total_delta", "parameters", "flops", "seconds")
+    return model, {
+        **row,
+        "candidates": [{key: row[key] for key in shown if key in row} for row, _ in candidates],
+    }
 
 
 def random_rows(strategy):
-    """The names of the random policies that a strategy's decisions are compared with."""
+    """The names of the random decisions that a strategy's own are compared with."""
+    if not isinstance(strategy, SearchStrategy):
+        return ()
     select_or_skip = isinstance(strategy, keras_mtl.strategies.AdaShare)
-    return ("random #1", "random #2") if select_or_skip else ("random",)
+    named = ("random #1", "random #2") if select_or_skip else ("random",)
+    return ("random edges",) if isinstance(strategy, MTLNAS) else named
 
 
-def random_policies(experiment, name, strategy, decided):
-    """As many skips as were decided, at random places; or what an untrained policy says."""
+def random_row(experiment, log, name, strategy, decided):
+    """As many edges or skips as were decided, at random places; or an untrained policy's choice."""
+    if name == "random edges":
+        edges = random_edges(experiment, strategy, decided)
+        return method(experiment, log, name, edges)[-1]
     if name == "random":
-        return build(experiment, strategy=strategy).decide(**experiment.numbers)
-    return keras_mtl.strategies.random_policies(
-        decided, per_task=name == "random #2", **experiment.numbers
+        policies = build(experiment, strategy=strategy).decide(**experiment.numbers)
+    else:
+        policies = keras_mtl.strategies.random_policies(
+            decided, per_task=name == "random #2", **experiment.numbers
+        )
+    return best_of(experiment, log, name, policies)[1]
+
+
+def random_edges(experiment, strategy, decided):
+    """The strategy that fuses along as many of a search's edges as it decided."""
+    everything = RandomEdges(edges=strategy.edges, share=1.0, granularity=strategy.granularity)
+    candidates = keras_mtl.plan(experiment.backbone, experiment.tasks, everything)
+    return RandomEdges(
+        edges=strategy.edges,
+        share=num_edges(decided) / num_edges(candidates),
+        granularity=strategy.granularity,
+        seed=experiment.seed,
     )
+
+
+def num_edges(architecture):
+    """How many other features the fusions of an architecture read."""
+    return sum(len(fusion.sources) - 1 for fusion in architecture.fusions)
 
 
 def build(experiment, **choice):
@@ -140,17 +196,26 @@ def build(experiment, **choice):
 def single_task(experiment, log):
     """One network per task: results on validation and test data, parameters and FLOPs."""
     found = {"validation": {}, "test": {}, "parameters": {}, "flops": {}}
+    again = bool(log.single_models)
     for task in experiment.tasks:
+        first = {"initial_weights": log.single_models[task.name]} if again else {}
         model = keras_mtl.build(
-            experiment.backbone, [task], strategy="shared", seed=experiment.seed
+            experiment.backbone, [task], strategy="shared", seed=experiment.seed, **first
         )
-        row = log.trained(f"single-task, {task.name}", model, only=task)
-        log.single_models[task.name] = model
+        name = f"single-task, {task.name}" + ", again" * again
+        row = log.trained(name, model, only=task)
+        log.single_models.setdefault(task.name, model)
         for part in ("validation", "test"):
             found[part][task.name] = row[part][task.name]
         found["parameters"][task.name] = row["parameters"]
         found["flops"][task.name] = row["flops"]
     return found
+
+
+def single_again(experiment, log):
+    """The row of single-task networks trained as long again, like columns that begin with them."""
+    again = single_task(experiment, log)
+    return {**single_row(again), **log.deltas(again)}
 
 
 def single_row(single):
@@ -167,16 +232,28 @@ def searched(experiment, log, name, strategy):
     """A search, kept in a file of its own; an interrupted one goes on."""
     path = experiment.folder / f"search_{file_name(name)}.npz"
     log.title(f"{name} search")
-    model = build(experiment, strategy=strategy)
-    model.compile(**experiment.search_optimizers())
+    model = build(experiment, strategy=strategy, **first_weights(log, strategy))
+    steps = experiment.search_epochs * len(experiment.search_data)
+    model.compile(**experiment.search_optimizers(strategy, steps))
     model.fit(
         experiment.search_data,
         epochs=experiment.search_epochs,
         verbose=0,
-        callbacks=[Epochs(log.spent["search"]), keras_mtl.callbacks.BackupAndResume(path)],
+        callbacks=[log.epochs("search", name), keras_mtl.callbacks.BackupAndResume(path)],
     )
     log.close("search")
     return model
+
+
+def draw(experiment, search, best):
+    """The pictures of the last strategy: what was learned, and what tasks exchange."""
+    if hasattr(search, "search") and hasattr(search.search, "task_correlation"):
+        draw_policy(experiment, search)
+    if best.architecture.fusions:
+        candidates = () if search is None else search.fusions
+        keras_mtl.plot.columns(
+            best.architecture, candidates, path=experiment.folder / "columns.png"
+        )
 
 
 def draw_policy(experiment, model):
@@ -204,167 +281,6 @@ def draw_policy(experiment, model):
     )
 
 
-class Log:
-    """Trains, evaluates, keeps results, and says where we are.
-
-    Attributes:
-        baseline: results of the single-task networks, once they are there; every later row has its
-            Δ.
-        single_models: dict from task to its trained single-task network.
-        spent: dict from `"training"` and `"search"` to `[epochs, seconds]` so far, kept as well.
-    """
-
-    def __init__(self, experiment):
-        self.experiment = experiment
-        self.baseline = None
-        self.single_models = {}
-        self.total = 0
-        self.number = 0
-        self.ahead = {}
-        self.begun = time.time()
-        self.path = experiment.folder / "results.json"
-        experiment.folder.mkdir(parents=True, exist_ok=True)
-        self.kept = json.loads(self.path.read_text()) if self.path.exists() else {}
-        settings = self.kept.setdefault("settings", experiment.settings)
-        if settings != experiment.settings:
-            raise SystemExit(
-                f"{experiment.folder} holds results of other settings: {settings}. Received: "
-                f"{experiment.settings}. Choose another --folder, or delete this one."
-            )
-        self.spent = self.kept.setdefault("spent", {"training": [0, 0.0], "search": [0, 0.0]})
-
-    def expect(self, *, trainings, searches):
-        """Says how much there is to do."""
-        self.total = trainings + searches
-        self.ahead = {
-            "training": trainings * self.experiment.epochs,
-            "search": searches * self.experiment.search_epochs,
-        }
-
-    def seconds_left(self):
-        """An estimate from the epochs so far; asked for when the baselines are there."""
-        rates = {kind: s / epochs for kind, (epochs, s) in self.spent.items() if epochs}
-        # Until a search has run: both groups move, and every task has a path of its own.
-        rates.setdefault("search", 2 * len(self.experiment.tasks) * rates["training"])
-        return sum(epochs * rates[kind] for kind, epochs in self.ahead.items())
-
-    def title(self, name):
-        self.number += 1
-        write(f"[{self.number:2d}/{self.total}] {name:24s}")
-
-    def close(self, kind, text=""):
-        experiment = self.experiment
-        self.ahead[kind] -= experiment.epochs if kind == "training" else experiment.search_epochs
-        write(f" {text} ({time.time() - self.begun:.0f} s so far)\n")
-
-    def trained(self, name, model, only=None):
-        """Trains a model unless its result is kept; returns its row of the table.
-
-        Args:
-            name: string. What the training is called.
-            model: `MultiTaskModel`, not compiled.
-            only: the one `Task` of a single-task network, or `None`.
-        """
-        experiment = self.experiment
-        self.title(name)
-        weights = experiment.folder / f"{file_name(name)}.weights.h5"
-        key = f"{name} {model.architecture.to_json()}"
-        fed = feed(experiment, experiment.train, only, experiment.batch_size, training=True)
-        model.compile(experiment.optimizer(experiment.epochs * num_batches(fed)))
-        if key in self.kept and weights.exists():
-            model.load_weights(weights)
-            row = self.kept[key]
-        else:
-            model.fit(
-                **fed,
-                epochs=experiment.epochs,
-                verbose=0,
-                callbacks=[Epochs(self.spent["training"])],
-            )
-            row = {
-                "validation": self.results(model, experiment.validation, only),
-                "test": self.results(model, experiment.test, only),
-                "parameters": model.architecture.parameters(),
-                "flops": model.architecture.flops(),
-            }
-            model.save_weights(weights)
-            self.kept[key] = row
-            self.path.write_text(json.dumps(self.kept, indent=1))
-        if self.baseline:
-            row = {**row, **self.deltas(row)}
-            self.close("training", f"validation Δ_T {row['validation_delta']:+.1f} %")
-        else:
-            self.close("training")
-        return row
-
-    def results(self, model, data, only):
-        batch_size = 500 if isinstance(data, tuple) else self.experiment.batch_size
-        fed = feed(self.experiment, data, only, batch_size)
-        logs = model.evaluate(**fed, verbose=0, return_dict=True)
-        return model.task_results(logs)
-
-    def deltas(self, row):
-        validation = keras_mtl.relative_performance(row["validation"], self.baseline["validation"])
-        test = keras_mtl.relative_performance(row["test"], self.baseline["test"])
-        return {
-            "validation_delta": validation.total,
-            "delta": test.per_task,
-            "total_delta": test.total,
-        }
-
-
-class Epochs(keras.callbacks.Callback):
-    """One mark per epoch, on the line of the training; adds epochs and seconds to `spent`."""
-
-    def __init__(self, spent):
-        super().__init__()
-        self._spent = spent
-
-    def on_train_begin(self, logs=None):
-        self._begun = time.time()
-
-    def on_epoch_end(self, epoch, logs=None):
-        write("." if (epoch + 1) % 5 else str(epoch + 1))
-        now = time.time()
-        self._spent[0] += 1
-        self._spent[1] += now - self._begun
-        self._begun = now
-
-
-def feed(experiment, data, task, batch_size, training=False):
-    """The data for `fit` or `evaluate`, as their arguments: all labels, or those of one task."""
-    if isinstance(data, dict):
-        own = data if task is None else {task.inputs: labelled(data[task.inputs], task)}
-        seed = experiment.seed
-        return {"x": keras_mtl.data.join_tasks(own, batch_size, training=training, seed=seed)}
-    data = labelled(data, task)
-    if isinstance(data, tuple):
-        return {"x": data[0], "y": data[1], "batch_size": batch_size}
-    return {"x": data}
-
-
-def num_batches(fed):
-    """Steps of an epoch on what `feed` gave."""
-    if "batch_size" in fed:
-        return -(-len(fed["x"]) // fed["batch_size"])
-    return int(fed["x"].cardinality())
-
-
-def labelled(data, task):
-    """`(x, y)`, or a dataset of it, with the labels of one task; of all where `task` is `None`."""
-    if task is None:
-        return data
-    if not isinstance(data, tuple):
-        return data.map(lambda x, y: labelled((x, y), task))
-    x, y = data
-    return x, ({task.name: y[task.name]} if isinstance(y, dict) else y)
-
-
-def file_name(name):
-    """A name as the part of a file's name."""
-    return re.sub(r"[^\w.,-]+", "_", name, flags=re.ASCII)
-
-
 def table(experiment, rows):
     """The table as text: per task its metrics and Δ, then Δ_T, parameters and FLOPs."""
     head = ["method"]
@@ -390,6 +306,26 @@ def table(experiment, rows):
     return "\n".join(lines)
 
 
-def write(text):
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def table_over_seeds(outcomes, columns):
+    """The table as text: means and deviations over the seeds, parameters and FLOPs.
+
+    Args:
+        outcomes: list of dicts from method to its row, one for each seed.
+        columns: dict from a title to `(key of the row, factor, format)`.
+    """
+    lines = [
+        f"| method | {' | '.join(columns)} | parameters | FLOPs |",
+        "|---|" + "---:|" * (len(columns) + 2),
+    ]
+    for name in outcomes[0]:
+        cells = [name]
+        for key, scale, form in columns.values():
+            values = [scale * outcome[name][key] for outcome in outcomes]
+            spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):{form}}{spread}")
+        size, work = (
+            np.mean([outcome[name][key] for outcome in outcomes]) for key in ("parameters", "flops")
+        )
+        cells += [f"{size / 1e3:.0f} k", f"{work / 1e6:.1f} M"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

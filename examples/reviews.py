@@ -94,7 +94,7 @@ def experiment(arguments):
         optimizer=lambda steps: keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(2e-3, steps)
         ),
-        search_optimizers=lambda: {
+        search_optimizers=lambda strategy, steps: {
             "optimizer": keras.optimizers.Adam(1e-3),
             "policy_optimizer": keras.optimizers.Adam(0.03),
         },

@@ -105,22 +105,40 @@ class Architecture:
                 )
 
     def _check_fusions(self):
-        names = [fusion.name for fusion in self.fusions]
+        names = [*self.units, *(fusion.name for fusion in self.fusions)]
         for fusion in self.fusions:
             tasks = {*(task for task, _ in fusion.sources), *fusion.targets}
-            units = [fusion.unit, *(unit for _, unit in fusion.sources)]
-            if not tasks <= set(self.tasks) or not set(units) <= set(self.units):
+            known = fusion.unit in self.units and {read for _, read in fusion.sources} <= set(names)
+            if not known or not tasks <= set(self.tasks):
                 raise ArchitectureError(
                     "`fusions` must be between the tasks and units of the architecture. "
                     f"Received: {fusion!r}."
                 )
-            if max(map(self.units.index, units)) > self.units.index(fusion.unit):
-                raise ArchitectureError(
-                    f"`sources` of a fusion must not lie behind its unit. Received: {fusion!r}."
-                )
             if names.count(fusion.name) > 1:
                 raise ArchitectureError(
-                    f"`fusions` must have different names. Received: {fusion.name!r} twice."
+                    "`fusions` must have different names, and none of them a unit's. "
+                    f"Received: {fusion.name!r} twice."
+                )
+        place = {unit: i for i, unit in enumerate(self.units)}
+        given = {}
+        for fusion in sorted(self.fusions, key=lambda fusion: place[fusion.unit]):
+            for task, read in fusion.sources:
+                if read in place and place[read] > place[fusion.unit]:
+                    raise ArchitectureError(
+                        f"`sources` of a fusion must not lie behind its unit. Received: {fusion!r}."
+                    )
+                if read not in place and task not in given.get(read, ()):
+                    raise ArchitectureError(
+                        "`sources` of a fusion must be units, or earlier fusions for the same "
+                        f"task. Received: {(task, read)} in {fusion!r}."
+                    )
+            given[fusion.name] = fusion.targets
+        read = {name for fusion in self.fusions for _, name in fusion.sources}
+        for fusion in self.fusions:
+            if fusion.aside and fusion.name not in read:
+                raise ArchitectureError(
+                    "`fusions` that stand aside must be read by another one. "
+                    f"Received: {fusion!r}. Leave it out."
                 )
 
     def __hash__(self):
@@ -149,7 +167,7 @@ class Architecture:
             dataclasses.replace(
                 fusion,
                 unit=names[fusion.unit],
-                sources=[(task, names[unit]) for task, unit in fusion.sources],
+                sources=[(task, names.get(read, read)) for task, read in fusion.sources],
             )
             for fusion in self.fusions
         ]

@@ -92,7 +92,7 @@ class Assembly:
         self.gates = gates
         self.memo = {}
         self.touched = {}
-        self.unfused = {}
+        self.readable = {}
         self.numbers = itertools.count()
         self.context = sorted(context_calls(graph))
 
@@ -119,31 +119,37 @@ class Assembly:
                 self._unit(task, unit, choice, values[task])
                 if (task, unit.name) in read:
                     kept = values[task][unit.output], dict(self.touched[task])
-                    self.unfused[task, unit.name] = kept
+                    self.readable[task, unit.name] = kept
             for fusion in after.get(unit.name, ()):
                 self._fuse(fusion, unit, values)
         return {task: values[task][self.graph.output] for task in tasks}
 
     def _fuse(self, fusion, unit, values):
-        """Puts what a fusion gives into the place of its targets' outputs of the unit."""
-        sources = [self.unfused[source] for source in fusion.sources]
+        """Puts what a fusion gives into the place of its targets' outputs of the unit, or aside."""
+        sources = [self.readable[source] for source in fusion.sources]
         results = [result for result, _ in sources]
         key = ("fuse", fusion.name, tuple(result.key for result in results))
         tensors, gates = [result.tensor for result in results], self.gates.get(fusion.name)
+        fused = self._once(key, lambda: self.executor.fuse(fusion, tensors, gates))
+        behind = {each: True for _, needed in sources for each in needed} | {key: True}
         for position, task in enumerate(fusion.targets):
-            for _, needed in sources:
-                self.touched[task].update(needed)
-            fused = self._remember(task, key, lambda: self.executor.fuse(fusion, tensors, gates))
-            values[task][unit.output] = fused[position]
+            self.readable[task, fusion.name] = fused[position], behind
+            if not fusion.aside:
+                self.touched[task].update(behind)
+                values[task][unit.output] = fused[position]
 
     def _result(self, tensor):
         return Result(next(self.numbers), tensor)
 
-    def _remember(self, task, key, make):
+    def _once(self, key, make):
         if key not in self.memo:
             self.memo[key] = tuple(self._result(x) for x in make())
-        self.touched[task][key] = True
         return self.memo[key]
+
+    def _remember(self, task, key, make):
+        found = self._once(key, make)
+        self.touched[task][key] = True
+        return found
 
     def _call(self, task, call, use, values):
         copy = copy_of(call, use)
@@ -318,7 +324,7 @@ def assemble(
         inputs: list of tensors in the order of `graph.inputs`; or a mapping from the names of
             inputs to such lists.
         fusions: sequence of `Fusion`. What is exchanged between the tasks' paths after a unit; all
-            fusions of a unit read what was there before them.
+            fusions of a unit read of the paths what was there before them.
         gates: mapping from the name of a fusion to one number for each of its sources but the
             first; fusions that are not in it read all sources fully.
 

@@ -89,7 +89,7 @@ def count(graph, units, tasks, resolve, fusions=()):
     )
     if not sizes_known(graph):
         return Needs(*found, None)
-    by_name = {unit.name: unit for unit in units}
+    by_name = units_by_name(units, fusions)
     alone = {task: _cost(graph, by_name, by_fusion, touched[task]) for task in touched}
     whole = _cost(graph, by_name, by_fusion, together)
     costs = {
@@ -121,7 +121,8 @@ def _cost(graph, by_name, by_fusion, keys):
             work += extra
         elif key[0] == "fuse":
             fusion = by_fusion[key[1]]
-            sizes[key[:2]], extra = fusion_costs(fusion, source_shapes(graph, by_name, fusion))
+            shapes = [spec.shape for spec in source_specs(graph, by_name, fusion)]
+            sizes[key[:2]], extra = fusion_costs(fusion, shapes)
             work += extra
         elif key[0] == "normalise":
             sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
@@ -133,9 +134,15 @@ def _cost(graph, by_name, by_fusion, keys):
     return {"parameters": sum(sizes.values()), "flops": work}
 
 
-def source_shapes(graph, by_name, fusion):
-    """The shapes of what a fusion reads, in order."""
-    return [graph.spec(by_name[unit].output).shape for _, unit in fusion.sources]
+def units_by_name(units, fusions):
+    """Name of a unit or fusion -> the unit whose output has the shape of what it gives."""
+    by_name = {unit.name: unit for unit in units}
+    return by_name | {fusion.name: by_name[fusion.unit] for fusion in fusions}
+
+
+def source_specs(graph, by_name, fusion):
+    """The specs of what a fusion reads, in order; `by_name` from `units_by_name`."""
+    return [graph.spec(by_name[name].output) for _, name in fusion.sources]
 
 
 def call_flops(graph, call):

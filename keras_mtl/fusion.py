@@ -11,17 +11,20 @@ from keras_mtl.errors import ArchitectureError
 class Fusion:
     """After a unit, the outputs of some tasks are replaced by a mixture of several paths' outputs.
 
-    All fusions of a unit read what was there before any of them.
+    A mixture has the shape of the unit's output. What a path has is read as it was before all
+    fusions of the unit; what a fusion has given is read by the fusion's name.
 
     Args:
         name: string. Unique in an architecture; its layer is called so.
         kind: string. Which layer mixes: a key of `keras_mtl.layers.FUSIONS`.
         unit: string. After which unit.
-        sources: tuple of `(task, unit)`. What it reads, the unit's own output first; units up to
-            `unit`.
+        sources: tuple of `(task, name)`. What it reads, the unit's own output first: the output of
+            a unit up to `unit`, or what an earlier fusion has given this task.
         targets: tuple of string. The tasks whose output of the unit it replaces, in the order of
             the layer's results.
         settings: mapping. Arguments of the layer, as plain data.
+        aside: bool. Whether the targets' outputs stay as they are, and only later fusions read
+            the results (one must).
 
     Raises:
         ArchitectureError: when a part is not of this form.
@@ -40,18 +43,19 @@ class Fusion:
     sources: tuple
     targets: tuple
     settings: Mapping = dataclasses.field(default_factory=dict)
+    aside: bool = False
 
     def __post_init__(self):
         for field in ("name", "kind", "unit"):
             if not isinstance(value := getattr(self, field), str) or not value:
                 raise ArchitectureError(f"`{field}` must be a name. Received: {field}={value!r}.")
         try:
-            sources = tuple((str(task), str(unit)) for task, unit in self.sources)
+            sources = tuple((str(task), str(name)) for task, name in self.sources)
         except (TypeError, ValueError):
             sources = ()
         if not sources:
             raise ArchitectureError(
-                "`sources` must be one or more pairs `(task, unit)`. "
+                "`sources` must be one or more pairs `(task, name)`. "
                 f"Received: sources={self.sources!r}."
             )
         targets = self.targets
@@ -59,6 +63,8 @@ class Fusion:
             raise ArchitectureError(
                 f"`targets` must be one or more names of tasks. Received: targets={targets!r}."
             )
+        if not isinstance(self.aside, bool):
+            raise ArchitectureError(f"`aside` must be a bool. Received: aside={self.aside!r}.")
         object.__setattr__(self, "sources", sources)
         object.__setattr__(self, "targets", tuple(targets))
         object.__setattr__(self, "settings", types.MappingProxyType(dict(self.settings)))
@@ -67,8 +73,9 @@ class Fusion:
         return hash((self.name, self.kind, self.unit, self.sources, self.targets))
 
     def __str__(self):
-        read = [task if unit == self.unit else f"{task} ({unit})" for task, unit in self.sources]
-        return f"{self.unit}: {self.kind} of {', '.join(read)} for {', '.join(self.targets)}"
+        read = [task if name == self.unit else f"{task} ({name})" for task, name in self.sources]
+        aside = f" aside, as {self.name}" if self.aside else ""
+        return f"{self.unit}: {self.kind} of {', '.join(read)} for {', '.join(self.targets)}{aside}"
 
     def to_data(self):
         """The fusion as a dict that JSON can hold."""

@@ -23,6 +23,7 @@ def public_classes():
         keras_mtl.layers,
         keras_mtl.metrics,
         keras_mtl.models,
+        keras_mtl.partition,
         keras_mtl.strategies,
         keras_mtl.tuners,
     ):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_mtl import versioned_json
+from keras_mtl.checks import check_names
 
 FORMAT_VERSION = 1
 FIELDS = ("values", "tasks", "locations", "origin")
@@ -111,17 +112,6 @@ class Affinity:
     def load(cls, path):
         """Reads an affinity from a JSON file."""
         return cls.from_json(versioned_json.read(path))
-
-
-def check_names(name, value):
-    """Returns the tuple of different, not empty strings; raises `ValueError` otherwise."""
-    sequence = isinstance(value, (tuple, list)) and len(value) > 0
-    if not sequence or not all(isinstance(x, str) and x for x in value):
-        raise ValueError(f"`{name}` must be a sequence of names. Received: {name}={value!r}.")
-    if len(set(value)) != len(value):
-        twice = next(x for x in value if list(value).count(x) > 1)
-        raise ValueError(f"`{name}` must name each thing once. Received: {twice!r} twice.")
-    return tuple(value)
 
 
 def _checked(values, tasks, locations):

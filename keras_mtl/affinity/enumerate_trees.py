@@ -1,9 +1,9 @@
 """All trees over some tasks, and how many they are."""
 
 from keras_mtl.affinity._tree_checks import check_integer
-from keras_mtl.affinity.affinity import check_names
 from keras_mtl.affinity.partitions import coarsenings, named, singles
 from keras_mtl.affinity.tree import Tree
+from keras_mtl.checks import check_names
 
 
 def enumerate_trees(tasks, num_locations, *, first_shared=False):

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_mtl.affinity.affinity import Affinity, check_names
+from keras_mtl.affinity.affinity import Affinity
+from keras_mtl.checks import check_names
 
 
 def error_affinity(errors, locations, *, origin=None):

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from keras_mtl.affinity._tree_checks import check_budget, check_integer, check_sizes
-from keras_mtl.affinity.affinity import check_names
 from keras_mtl.affinity.enumerate_trees import stirling_numbers
 from keras_mtl.affinity.partitions import merged, named, singles
 from keras_mtl.affinity.tree import Tree
+from keras_mtl.checks import check_names
 
 _SHAPES = 1_000_000  # sequences of numbers of groups that are weighed one by one, at most
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from keras_mtl.affinity.affinity import Affinity, check_names
+from keras_mtl.affinity.affinity import Affinity
+from keras_mtl.checks import check_names
 
 
 def task_affinity(rdms, locations, *, origin=None):

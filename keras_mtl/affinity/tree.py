@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from keras_mtl.affinity._tree_checks import check_sizes
-from keras_mtl.affinity.affinity import check_names
+from keras_mtl.checks import check_names
 from keras_mtl.errors import suggestion
 
 

@@ -15,12 +15,13 @@ _VERSION = 1
 class BackupAndResume(keras.callbacks.Callback):
     """Writes the whole state of a training into one file after every epoch, and continues from it.
 
-    The file holds weights, policy, both optimizers, step, plan, normalisation statistics, the
+    The file holds weights, policy, all optimizers, step, plan, normalisation statistics, the
     states of random numbers, the history, and the plain state of the other callbacks (early
     stopping, learning-rate plateaus). It is replaced atomically: a kill at any moment leaves the
     last whole one. Start the same script again and `fit` goes on after the last finished epoch.
-    With `keras_mtl.data.search_split` the data position follows from the step, and with one seed
-    and deterministic operations the result is bit-identical to that of an uninterrupted run.
+    With `keras_mtl.data.search_split` and `sample_tasks` the data position follows from the step,
+    and with one seed and deterministic operations the result is bit-identical to that of an
+    uninterrupted run.
 
     A finished training leaves its file, so that the same `fit` returns at once with its history;
     delete the file to begin again.
@@ -172,6 +173,7 @@ def _variables(model):
     """Every variable that decides how the training goes on, in a fixed order."""
     names = ("optimizer", "policy_optimizer", "warmup_optimizer")
     optimizers = [getattr(model, name, None) for name in names]
+    optimizers += getattr(model, "task_optimizers", {}).values()
     known = {}
     for variable in [*model.variables, *(v for o in optimizers if o for v in o.variables)]:
         known.setdefault(id(variable), variable)

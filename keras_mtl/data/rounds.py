@@ -12,9 +12,7 @@ def in_rounds(halves, seed):
     if not isinstance(halves, dict):
         return Rounds(halves, seed)
     # By name, so that a set keeps its order when others come and go.
-    return JoinedRounds(
-        {name: Rounds(half, _seed_of_set(seed, name)) for name, half in halves.items()}
-    )
+    return JoinedRounds({name: Rounds(half, seed_of(seed, name)) for name, half in halves.items()})
 
 
 class Rounds:
@@ -34,7 +32,7 @@ class Rounds:
         return self.size
 
     def batches(self, start, count, batch_size):
-        """The examples from number `start` on, `count` of them, in batches."""
+        """The examples from number `start` on, `count` of them (-1: all), in batches."""
 
         def one_round(number):
             seed = None if self._seed is None else tf.stack([self._seed, number])
@@ -101,7 +99,8 @@ def _join(parts, present=None):
     return x, y, w
 
 
-def _seed_of_set(seed, name):
+def seed_of(seed, name):
+    """The seed of a set or task of its own; `None` without a seed."""
     if seed is None:
         return None
     (own,) = order_seeds([int(seed), zlib.crc32(name.encode())], 1)

@@ -9,6 +9,7 @@ from keras_mtl.layers.select_or_skip import SelectOrSkip
 from keras_mtl.layers.sluice import Sluice
 from keras_mtl.layers.sluice_mixture import SluiceMixture
 from keras_mtl.layers.step_seed import StepSeed
+from keras_mtl.layers.task_attention import TaskAttention
 
 __all__ = [
     "ArchitectureLayer",
@@ -20,4 +21,5 @@ __all__ = [
     "Sluice",
     "SluiceMixture",
     "StepSeed",
+    "TaskAttention",
 ]

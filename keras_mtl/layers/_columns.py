@@ -71,14 +71,23 @@ def shapes_of_columns(num_tasks, shapes):
     return shapes[0]
 
 
+def not_negative(name, value):
+    """Returns a finite number of at least 0 as a float, or says which argument is none."""
+    if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+        raise ValueError(f"`{name}` must be a number of at least 0. Received: {name}={value!r}.")
+    return float(value)
+
+
+def fits(shape, target):
+    """Whether a map can be resized to the size of a target, both with known channels."""
+    same = shape[1:-1] == target[1:-1]
+    resizable = len(shape) == len(target) and (same or None not in shape[1:-1] + target[1:-1])
+    return len(target) >= 2 and resizable and None not in (shape[-1], target[-1])
+
+
 def check_that_they_fit(name, shapes, target):
     """Refuses maps that cannot be resized to the size of a target of shape `target`."""
-    known = len(target) >= 2 and target[-1] is not None
-    for shape in shapes:
-        sizes = shape[1:-1] + target[1:-1]
-        resizable = shape[1:-1] == target[1:-1] or None not in sizes
-        known = known and len(shape) == len(target) and shape[-1] is not None and resizable
-    if not known:
+    if not all(fits(shape, target) for shape in (target, *shapes)):
         raise ValueError(
             f"`{name}` must be maps of one rank, (batch, ..., channels), with known channels, and "
             "with known sizes where these differ. "

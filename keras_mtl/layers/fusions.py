@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 from keras_mtl.errors import ArchitectureError
 from keras_mtl.layers.cross_stitch import CrossStitch
 from keras_mtl.layers.nddr_fusion import NDDRFusion
+from keras_mtl.layers.sluice import Sluice
+from keras_mtl.layers.sluice_mixture import SluiceMixture
+from keras_mtl.layers.task_attention import TaskAttention
 
 
 class FusionKind(NamedTuple):
@@ -35,6 +38,24 @@ FUSIONS = {
         lambda layer, tensors, gates: layer(tensors),
         lambda shapes, settings: CrossStitch.costs(
             shapes[0], len(shapes), per_channel=settings.get("per_channel", True)
+        ),
+    ),
+    "sluice": FusionKind(
+        Sluice,
+        lambda layer, tensors, gates: layer(tensors),
+        lambda shapes, settings: Sluice.costs(len(shapes), settings.get("subspaces", 2)),
+    ),
+    "sluice_mixture": FusionKind(
+        SluiceMixture,
+        # A fusion reads its own place first, the layer has it last.
+        lambda layer, tensors, gates: [layer([*tensors[1:], tensors[0]])],
+        lambda shapes, settings: SluiceMixture.costs(len(shapes)),
+    ),
+    "task_attention": FusionKind(
+        TaskAttention,
+        lambda layer, tensors, gates: [layer(*tensors)],
+        lambda shapes, settings: TaskAttention.costs(
+            *shapes, reduction=settings.get("reduction", 4)
         ),
     ),
 }

@@ -1,7 +1,5 @@
 """Sluice: every subspace of every column becomes a learned mixture of all subspaces of all."""
 
-import numbers
-
 import keras
 import numpy as np
 from keras import ops
@@ -11,6 +9,7 @@ from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import (
     constant,
     fit_channels,
+    not_negative,
     own_and_others,
     shapes_of_columns,
     share,
@@ -89,17 +88,11 @@ class Sluice(keras.layers.Layer):
         super().__init__(**kwargs)
         if initial not in INITIAL:
             raise ValueError(f"`initial` must be one of {INITIAL}. Received: initial={initial!r}.")
-        is_weight = isinstance(orthogonality, numbers.Real) and 0 <= orthogonality < np.inf
-        if not is_weight:
-            raise ValueError(
-                "`orthogonality` must be a number of at least 0. "
-                f"Received: orthogonality={orthogonality!r}."
-            )
         self.num_tasks = positive_integer("num_tasks", num_tasks)
         self.subspaces = positive_integer("subspaces", subspaces)
         self.own = share("own", own)
         self.initial = initial
-        self.orthogonality = float(orthogonality)
+        self.orthogonality = not_negative("orthogonality", orthogonality)
         self.supports_masking = True
 
     def build(self, input_shape):

@@ -7,6 +7,8 @@ from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
 from keras_mtl.report import say
 
+ACCURACY = "accuracy"  # the name of the metric by which lagging tasks are found
+
 
 def check_batches(model, data, *, batched=True):
     """Raises `DataError` unless `data` is `(x, y[, sample_weight])` for the model's tasks.
@@ -54,6 +56,13 @@ def check_names(what, labels, names, all_needed=True):
         )
 
 
+def check_not_empty(dataset):
+    """Raises `DataError` for a dataset that is known to be empty."""
+    cardinality = int(dataset.cardinality())
+    if cardinality == 0:
+        raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+
+
 def check_task_sets(model, task_sets):
     """Raises `DataError` when joined data have a task's labels in the set of another."""
     for task, input_set in model.input_sets.items():
@@ -62,6 +71,42 @@ def check_task_sets(model, task_sets):
             raise DataError(
                 f"The labels of task {task!r} must come with its inputs {input_set!r}. Received: "
                 f"labels of {task!r} in the set {found!r}. Check `Task(inputs=...)` and the data."
+            )
+
+
+def check_turns(model, data):
+    """Raises `DataError` unless the tasks of a model can take turns with a `SampledDataset`."""
+    names = list(model.task_names)
+    unknown = [task for task in data.tasks if task not in names]
+    missing = [task for task in names if task not in data.tasks]
+    if unknown or missing:
+        raise DataError(
+            f"`sample_tasks` must have data of the tasks {names}. Received: data of "
+            f"{list(data.tasks)}." + (suggestion(unknown[0], names) if unknown else "")
+        )
+    if None in model.input_specs:
+        raise DataError(
+            "Tasks that take turns must have inputs of their own. Received: tasks that all read "
+            f"the same. Name them: `Task({names[0]!r}, ..., inputs={names[0]!r})`."
+        )
+    if data.needs_accuracies:
+        lacking = [t.name for t in model.tasks if all(m.name != ACCURACY for m in t.metrics)]
+        if lacking:
+            raise DataError(
+                '`sampling="lagging"` goes by the tasks\' training accuracy, so that every task '
+                f"must have the metric {ACCURACY!r}. Received: none of {lacking[0]!r}."
+            )
+    if model.architecture is not None and model.architecture.fusions:
+        raise DataError(
+            "Tasks that take turns must not exchange features. Received: an architecture with "
+            f"{len(model.architecture.fusions)} fusions. Use `keras_mtl.data.join_tasks`."
+        )
+    settings = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    for name in ("use_ema", "gradient_accumulation_steps"):
+        if getattr(settings, name, None):
+            raise DataError(
+                f"`optimizer` must not have `{name}` where tasks take turns: it would go on "
+                f"between the steps of a task. Received: {name}={getattr(settings, name)}."
             )
 
 

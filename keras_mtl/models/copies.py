@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_mtl.architecture import SHARED
+from keras_mtl.count import source_specs, units_by_name
 from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import Projection, SelectOrSkip
@@ -54,7 +55,8 @@ class Copies:
                 store = {}
                 calls[key].operation.save_own_variables(store)
                 layer.load_own_variables(store)
-        by_name = {unit.name: unit for unit in units}
+        fusions = dict.fromkeys(fusion for need in needs for fusion in need.fusions)
+        by_name = units_by_name(units, fusions)
         self.projections, self.normalisations = {}, {}
         for kind, made, make in (
             ("projections", self.projections, _projection),
@@ -69,7 +71,7 @@ class Copies:
             for name in dict.fromkeys(x for need in needs for x in need.activations)
         }
         self.fusions = {}
-        for fusion in dict.fromkeys(fusion for need in needs for fusion in need.fusions):
+        for fusion in fusions:
             self.fusions[fusion.name] = layer = _fusion(graph, by_name, fusion, seed)
             if not isinstance(source, str) and fusion.name in source:
                 hand_weights(layer, fusion.name, SHARED, None, source)
@@ -286,7 +288,7 @@ def _fusion(graph, by_name, fusion, seed):
     kind = fusion_kind(fusion)
     with seeds_of(seed, fusion.name):
         layer = kind.layer(**fusion.settings, name=fusion.name)
-        specs = [graph.spec(by_name[unit].output) for _, unit in fusion.sources]
+        specs = source_specs(graph, by_name, fusion)
         kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in specs], None)
     return layer
 

@@ -22,10 +22,22 @@ class Rows:
 
 
 class EpochEnd(keras.callbacks.Callback):
-    """Tells the loss weighting how the epoch went, before any other callback sees it."""
+    """Tells the loss weighting how the epoch went, before any other callback sees it.
+
+    Where tasks take turns, the rows of one that had none in the epoch become NaN.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._turns = self.model.turns()
 
     def on_epoch_end(self, epoch, logs=None):
         if not logs:
             raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+        now = self.model.turns()
+        for task in self.model.tasks:
+            if now and now[task.name] == self._turns[task.name]:
+                # Keras says 0, which would be a perfect loss.
+                names = ["loss", *(metric.name for metric in task.metrics)]
+                logs.update({f"{task.name}_{name}": float("nan") for name in names})
         losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
         self.model.loss_weighting.epoch_ended(losses)

@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mtl.errors import suggestion
@@ -31,8 +32,12 @@ class LossWeighting(keras.layers.Layer):
         """Like a call, but told which tasks have labels in the step: `present[task]` is 1 or 0."""
         return self(losses)
 
+    def update_scales(self, task):
+        """What a step of one task may move of the scheme's variables; see `TaskModel`."""
+        return {}
+
     def epoch_ended(self, losses):
-        """Hears every epoch's mean losses, a dict from task to float."""
+        """Hears every epoch's mean losses, a dict from task to float; NaN for one without steps."""
 
     def factors(self):
         """Current factor of every task, for people to look at."""
@@ -85,6 +90,10 @@ class UncertaintyWeighting(LossWeighting):
     def total(self, losses, present):
         # A task that is absent from a step has no say in it.
         return sum(present[task] * term for task, term in self._terms(losses).items())
+
+    def update_scales(self, task):
+        own = [float(name == task) for name in self.task_names]
+        return {id(self.log_variances): np.array(own, "float32")}
 
     def _terms(self, losses):
         return {
@@ -139,6 +148,7 @@ class DynamicWeightAverage(LossWeighting):
     def epoch_ended(self, losses):
         now = ops.convert_to_tensor([losses[task] for task in self.task_names], dtype="float32")
         last = ops.convert_to_tensor(self.last)
+        now = ops.where(ops.isnan(now), last, now)
         negative = [task for task in self.task_names if losses[task] < 0]
         if negative:
             warnings.warn(

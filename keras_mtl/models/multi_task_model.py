@@ -3,8 +3,11 @@
 import keras
 
 from keras_mtl.architecture import Architecture
+from keras_mtl.data.sampled_dataset import SampledDataset
 from keras_mtl.export import export_saved_model
+from keras_mtl.models.check_data import check_turns
 from keras_mtl.models.task_model import TaskModel
+from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.task import Task
 
 
@@ -43,6 +46,12 @@ class MultiTaskModel(TaskModel):
         self.input_names = input_names and tuple(input_names)
         self.input_specs = {name: self._specs(name) for name in self.input_sets.values()}
         self.output_specs = dict(network.output)
+        counter = {"trainable": False, "initializer": "zeros", "autocast": False}
+        counter |= {"shape": (len(self.tasks),), "aggregation": "only_first_replica"}
+        self.turn_counts = self.add_weight(name="turn_counts", dtype="int32", **counter)
+        self.turn_accuracies = self.add_weight(name="turn_accuracies", dtype="float32", **counter)
+        self.task_optimizers = {}
+        self._task_steps = TaskSteps(self)
         self.built = True
 
     def _specs(self, input_set):
@@ -63,6 +72,10 @@ class MultiTaskModel(TaskModel):
                 name: keras.tree.pack_sequence_as(self._structure(name), tensors)
                 for name, tensors in flat.items()
             }
+        if self.step_task is not None:
+            (own,) = inputs.values()
+            network = self._task_steps.network(self.step_task)
+            return {self.step_task: network(own, training=training)}
         return self.network(inputs, training=training)
 
     @property
@@ -73,6 +86,62 @@ class MultiTaskModel(TaskModel):
     def named_layers(self):
         """Name -> layer; another model takes its first weights from here."""
         return {layer.name: layer for layer in self.network.layers}
+
+    # Tasks that take turns ----------------------------------------------------------------------
+
+    def compile(self, optimizer="adam", **options):
+        super().compile(optimizer, **options)
+        self.task_optimizers = {}
+        self._task_steps = TaskSteps(self)
+
+    compile.__doc__ = TaskModel.compile.__doc__
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return config and {**config, "task_optimizers": bool(self.task_optimizers)}
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        takes_turns = config.pop("task_optimizers")
+        super().compile_from_config(config)
+        if takes_turns:
+            self._task_steps.make_optimizers()
+
+    def check_training_data(self, x, y=None, sample_weight=None):
+        if isinstance(x, SampledDataset):
+            check_turns(self, x)
+        super().check_training_data(x, y, sample_weight)
+
+    def prepared(self, x, options):
+        if not isinstance(x, SampledDataset) or not self.compiled:
+            return super().prepared(x, options)
+        return self._task_steps.taking_turns(x, bool(options.get("verbose", True)))
+
+    def _run(self, x, y, sample_weight, epochs, callbacks, options):
+        if isinstance(x, SampledDataset):
+            options.setdefault("steps_per_epoch", len(x))
+            x = x.clock()
+        return super()._run(x, y, sample_weight, epochs, callbacks, options)
+
+    def train_step(self, data):
+        if self.step_task is None:
+            return super().train_step(data)
+        return self._task_steps.train_step(data)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.step_task is not None:
+            self._task_steps.observe(y, y_pred, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def step_losses(self):
+        if self.step_task is None:
+            return super().step_losses()
+        return self._task_steps.network(self.step_task).losses
+
+    def turns(self):
+        return self._task_steps.counts() if self._task_steps.data is not None else {}
+
+    # Saving -------------------------------------------------------------------------------------
 
     def identity(self):
         if self.architecture is None:

@@ -123,7 +123,8 @@ class MultiTaskSearchModel(TaskModel):
             policy_optimizer: Keras optimizer or its name, for the policy.
             warmup_optimizer: like `optimizer`, used for the weights during the warm-up, or `None`.
             loss_weighting: `None`, `"uncertainty"`, `"dwa"` or a `LossWeighting`.
-            **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
+            **options: `multipliers` of `TaskModel.compile`; `run_eagerly`, `jit_compile`,
+                `auto_scale_loss` of `keras.Model.compile`.
         """
         super().compile(optimizer, loss_weighting=loss_weighting, **options)
         self._check_groups()
@@ -292,7 +293,12 @@ class MultiTaskSearchModel(TaskModel):
     def _weights_update(self, phase, batch):
         optimizer = getattr(self, phase.optimizer) or self.optimizer
         return tensorflow_step.update(
-            self, batch, self.weight_variables(), optimizer, self.statistics()
+            self,
+            batch,
+            self.weight_variables(),
+            optimizer,
+            self.statistics(),
+            scales=self.step_scales(),
         )
 
     def _policy_update(self, phase, batch):

@@ -1,6 +1,6 @@
 """TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
 
-import json
+import contextlib
 
 import keras
 import numpy as np
@@ -8,15 +8,23 @@ from keras import ops
 
 from keras_mtl.callbacks.backup_and_resume import BackupAndResume
 from keras_mtl.data.epoch_dataset import EpochDataset
+from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
-from keras_mtl.models.check_data import check_batches, check_names, check_task_sets
+from keras_mtl.models.check_data import (
+    check_batches,
+    check_names,
+    check_not_empty,
+    check_task_sets,
+)
 from keras_mtl.models.history_rows import EpochEnd, Rows
+from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.multipliers import factors_of
 from keras_mtl.task import check_tasks, input_sets
 
 
-class TaskModel(keras.Model):
+class TaskModel(IdentifiedModel):
     """A Keras model with one output per task, trained by the tasks' own losses and metrics.
 
     Labels, sample weights and outputs are dicts by task name; there is no routing by position. The
@@ -40,6 +48,8 @@ class TaskModel(keras.Model):
         # In a list: Keras forgets a layer that is taken out of one, but no replaced attribute.
         self._loss_weightings = []
         self._rows = {}
+        self._multipliers = {}
+        self.step_task = None  # whose step is run or traced, where tasks take turns
 
     # What subclasses and callers can ask --------------------------------------------------------
 
@@ -82,6 +92,26 @@ class TaskModel(keras.Model):
         """The trainable variables that the weights' optimizer moves."""
         return self.trainable_variables
 
+    def update_scales(self, task):
+        """How far a step of one task may move variables: `id(variable)` -> factor.
+
+        A number, or an array or variable that broadcasts; 0 keeps values bit for bit.
+        """
+        return {}
+
+    def step_scales(self):
+        """`id(variable)` -> factor of its updates in the step that is traced."""
+        scales = factors_of(self._multipliers, self.named_layers())
+        if self.step_task is not None:
+            own = self.loss_weighting.update_scales(self.step_task)
+            own |= self.update_scales(self.step_task)
+            scales |= {key: scale * scales.get(key, 1.0) for key, scale in own.items()}
+        return scales
+
+    def turns(self):
+        """Task -> number of its steps so far, where tasks take turns; `{}` where they do not."""
+        return {}
+
     def task_results(self, logs, prefix=""):
         """Sorts the metrics of `evaluate(..., return_dict=True)`: task -> metric -> value.
 
@@ -105,6 +135,8 @@ class TaskModel(keras.Model):
         """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`."""
         flat = {}
         for name, specs in self.input_specs.items():
+            if self.step_task is not None and name not in inputs:
+                continue
             given = inputs if name is None else inputs[name]
             if isinstance(given, dict) and all(spec.name in given for spec in specs):
                 given = [given[spec.name] for spec in specs]
@@ -116,12 +148,16 @@ class TaskModel(keras.Model):
 
     # Compile -------------------------------------------------------------------------------------
 
-    def compile(self, optimizer="adam", *, loss_weighting=None, **options):
+    def compile(self, optimizer="adam", *, loss_weighting=None, multipliers=None, **options):
         """Prepares training; losses and metrics come from the tasks.
 
         Args:
             optimizer: Keras optimizer or its name.
             loss_weighting: `None`, `"uncertainty"`, `"dwa"` or a `LossWeighting`.
+            multipliers: dict from the name of a layer (with its copies), or a part of several
+                layers' names, to a factor of what training changes in its weights: a learning rate
+                of its own. With 0 they keep their values bit for bit; no gradient is computed for
+                them.
             **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
@@ -132,6 +168,8 @@ class TaskModel(keras.Model):
             new.setup(self.tasks)
             self._loss_weightings.clear()
             self._loss_weightings.append(new)
+        factors_of(multipliers, self.named_layers())  # refuses what does not fit
+        self._multipliers = dict(multipliers or {})
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
         mean = keras.metrics.Mean
@@ -173,6 +211,7 @@ class TaskModel(keras.Model):
         return {
             "optimizer": serialize(self.optimizer),
             "loss_weighting": serialize(self.loss_weighting),
+            "multipliers": dict(self._multipliers),
         }
 
     def compile_from_config(self, config):
@@ -184,11 +223,20 @@ class TaskModel(keras.Model):
 
     # Losses and metrics --------------------------------------------------------------------------
 
+    def step_tasks(self):
+        """The tasks that have data in a step: all, or the one whose turn it is."""
+        return [task for task in self.tasks if self.step_task in (None, task.name)]
+
+    def step_losses(self):
+        """What layers and regularisers add to the loss of a step."""
+        return self.losses
+
     def task_losses(self, y, y_pred, sample_weight=None):
         """Returns task -> (sum of the losses of present labels, number of present labels)."""
-        check_names("Labels", y, list(self.task_names))
+        tasks = self.step_tasks()
+        check_names("Labels", y, [task.name for task in tasks])
         found = {}
-        for task in self.tasks:
+        for task in tasks:
             weight = (sample_weight or {}).get(task.name)
             values, weight, present = task.loss_per_label(y[task.name], y_pred[task.name], weight)
             found[task.name] = (ops.sum(values * weight), ops.sum(present))
@@ -200,20 +248,21 @@ class TaskModel(keras.Model):
         replicas = tensorflow_step.replicas()
         sums = self.task_losses(y, y_pred, sample_weight)
         weighted, present = {}, {}
-        for i, (task, (total, count)) in enumerate(sums.items()):
+        for i, task in enumerate(self.task_names):
+            total, count = sums.get(task, (ops.zeros(()), ops.zeros(())))
             total, count = map(tensorflow_step.summed_over_replicas, (total, count))
             weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
             present[task] = ops.minimum(count, 1.0)
         total = self.loss_weighting.total(weighted, present)
-        if self.losses:
-            total = total + ops.cast(sum(self.losses), "float32")
+        if losses := self.step_losses():
+            total = total + ops.cast(sum(losses), "float32")
         total = total / replicas
         if self.rows_open:
             for task, (loss, count) in sums.items():
                 mean = loss / ops.maximum(count, 1.0)
                 self._rows.tasks[task].update_state(mean, sample_weight=count)
             self._rows.loss.update_state(total * replicas)
-            for task in self.tasks:
+            for task in self.step_tasks():
                 task.update_metrics(
                     self._rows.metrics[task.name],
                     y[task.name],
@@ -227,7 +276,12 @@ class TaskModel(keras.Model):
     def train_step(self, data):
         (batch,) = tensorflow_step.checked([data])
         tensorflow_step.update(
-            self, batch, self.weight_variables(), self.optimizer, self.statistics()
+            self,
+            batch,
+            self.weight_variables(),
+            self.optimizer,
+            self.statistics(),
+            scales=self.step_scales(),
         )
         return self.get_metrics_result()
 
@@ -247,7 +301,8 @@ class TaskModel(keras.Model):
                 weights are dicts by task name.
             epochs: int.
             callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
-            **options: of `keras.Model.fit`.
+            **options: of `keras.Model.fit`. `validation_data` may also be a dict from input set to
+                `(x, y)`, as `join_tasks` takes it.
 
         Raises:
             DataError: before the first step, when data does not fit the tasks.
@@ -258,6 +313,9 @@ class TaskModel(keras.Model):
         check_task_sets(self, getattr(x, "task_sets", None))
         sample_weight = _every_weight(y, sample_weight)
         validation = options.get("validation_data")
+        if isinstance(validation, dict):
+            size = options.get("validation_batch_size") or getattr(x, "batch_size", 32)
+            validation = options["validation_data"] = join_tasks(validation, size, training=False)
         if validation is not None:
             self._check_validation(validation)
             if isinstance(validation, (tuple, list)) and len(validation) == 3:
@@ -266,11 +324,16 @@ class TaskModel(keras.Model):
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
-        for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
-            backup.begin(self, callbacks)
-            first = epochs if backup.stopped else backup.next_epoch
-            options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
-        return self._run(x, y, sample_weight, epochs, callbacks, options)
+        with self.prepared(x, options):
+            for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
+                backup.begin(self, callbacks)
+                first = epochs if backup.stopped else backup.next_epoch
+                options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
+            return self._run(x, y, sample_weight, epochs, callbacks, options)
+
+    def prepared(self, x, options):
+        """A context in which the model trains on the data of `fit`, which have been checked."""
+        return contextlib.nullcontext()
 
     def _run(self, x, y, sample_weight, epochs, callbacks, options):
         if y is None:
@@ -323,63 +386,6 @@ class TaskModel(keras.Model):
             self.check_data(data)
         elif isinstance(data, (tuple, list)):
             self.check_data(*data)
-
-    # Saving --------------------------------------------------------------------------------------
-
-    def identity(self):
-        """What a file of weights must agree in: the tasks in order, and what a model adds."""
-        return {"tasks": list(self.task_names)}
-
-    def settings(self):
-        """What an interrupted training must agree in to be continued, as plain data."""
-        return {**self.identity(), "seed": getattr(self, "seed", None)}
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        # The file holds numbers only: the identity goes in as the bytes of its JSON.
-        store["identity"] = np.frombuffer(json.dumps(self.identity()).encode(), "uint8")
-        for i, state in enumerate(self.seed_states()):
-            store[f"seed_state_{i}"] = np.asarray(ops.convert_to_numpy(state))
-
-    def load_own_variables(self, store):
-        keys = set(store.keys())
-        if "identity" in keys:
-            self._check_identity(json.loads(np.asarray(store["identity"], "uint8").tobytes()))
-            for i, state in enumerate(self.seed_states()):
-                state.assign(np.asarray(store[f"seed_state_{i}"]))
-        super().load_own_variables({key: store[key] for key in keys if key.isdigit()})
-
-    def _check_identity(self, found):
-        """Keras finds weights by position: other tasks or choices of one shape would fit too."""
-        own = self.identity()
-        if found["tasks"] != own["tasks"]:
-            raise ValueError(
-                f"The file must hold the weights of the tasks {own['tasks']}, in this order. "
-                f"Received: weights of {found['tasks']}. Build the model with the tasks in that "
-                "order."
-            )
-        if found != own:
-            raise ValueError(
-                "The file must hold the weights of the same architecture. Received: weights of "
-                "another one. Build the model with that architecture, or hand weights on by "
-                "`keras_mtl.build(..., initial_weights=model)`."
-            )
-
-    def seed_states(self):
-        """Variables with the state of random numbers (Dropout and the like), in a fixed order.
-
-        Keras does not save them with a model.
-        """
-        known = {id(variable) for variable in self.weights}
-        states = [v for v in self.variables if id(v) not in known]
-        return [v for v in states if "seed_generator_state" in v.path]
-
-
-def check_not_empty(dataset):
-    """Raises `DataError` for a dataset that is known to be empty."""
-    cardinality = int(dataset.cardinality())
-    if cardinality == 0:
-        raise DataError("The dataset must not be empty. Received: a dataset without batches.")
 
 
 def _every_weight(y, sample_weight):

@@ -1,6 +1,8 @@
 """The part of training that needs TensorFlow: gradients of one group, checks in the step."""
 
 import contextlib
+import numbers
+import types
 
 import keras
 import numpy as np
@@ -13,7 +15,17 @@ INFINITE = int(tf.data.INFINITE_CARDINALITY)
 _MARK = "keras_mtl found a non-finite value: "
 
 
-def update(model, batch, variables, optimizer, statistics, *, move_statistics=True, extra=None):
+def update(
+    model,
+    batch,
+    variables,
+    optimizer,
+    statistics,
+    *,
+    move_statistics=True,
+    extra=None,
+    scales=types.MappingProxyType({}),
+):
     """Moves one group of variables by one batch; returns the loss.
 
     Only the group's own gradients are computed. Nothing is moved when the loss or a gradient is not
@@ -27,8 +39,12 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
         statistics: list of the variables that a forward pass moves.
         move_statistics: bool. Whether they move, or keep their values.
         extra: function that returns a scalar to add to the loss, or `None`.
+        scales: mapping from `id(variable)` to a factor of what the optimizer, momentum and weight
+            decay would change: a number, or an array or variable that broadcasts to it. 0 keeps a
+            value bit for bit; with the number 0 no gradient is computed.
     """
     x, y, sample_weight = batch
+    variables = [v for v in variables if not _is_number(scales.get(id(v)), 0.0)]
     values = [variable.value for variable in variables]
     before = _values(statistics)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -48,7 +64,7 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     with tf.control_dependencies(_values(statistics)):
         checks = [_finite(total, "the loss")]
-        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        if pairs and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             # Loss scaling meets infinite gradients on purpose, and leaves them out by itself.
             norm = tf.add_n([tf.reduce_sum(tf.cast(_dense(g), tf.float32)) for g, _ in pairs])
             checks.append(_finite(norm, "a gradient"))
@@ -56,8 +72,11 @@ def update(model, batch, variables, optimizer, statistics, *, move_statistics=Tr
         pairs = [(tf.identity(_dense(g)), v) for g, v in pairs]
         if move_statistics:
             _assign(statistics, [tf.identity(value) for value in after])
+        partly = [v for _, v in pairs if not _is_number(scales.get(id(v), 1.0), 1.0)]
+        before = _values(partly)
         # Inside, so that iterations are not counted where there is no batch or a check fails.
         _apply(optimizer, [g for g, _ in pairs], [v for _, v in pairs])
+        _scale_updates(partly, before, [scales[id(v)] for v in partly])
         return tf.identity(loss)
 
 
@@ -74,6 +93,28 @@ def _apply(optimizer, gradients, variables):
         return
     context = tf.distribute.get_replica_context()
     context.merge_call(lambda strategy: optimizer.apply(gradients, variables))
+
+
+def _scale_updates(variables, old, scales):
+    """Lets every variable go only as far from its old value as its scale says."""
+
+    def blend(variable, before, scale):
+        new = tf.convert_to_tensor(variable)
+        factor = tf.cast(scale, new.dtype)
+        moved = tf.where(tf.equal(factor, 1), new, before + factor * (new - before))
+        # 0 keeps the value even where the optimizer has made it infinite.
+        variable.assign(tf.where(tf.equal(factor, 0), before, moved))
+
+    def blend_all(strategy, old):
+        for variable, before, scale in zip(variables, old, scales, strict=True):
+            strategy.extended.update(variable.value, blend, args=(before, scale), group=False)
+
+    if variables:
+        tf.distribute.get_replica_context().merge_call(blend_all, args=(old,))
+
+
+def _is_number(scale, number):
+    return isinstance(scale, numbers.Real) and scale == number
 
 
 def _values(variables):
@@ -117,14 +158,14 @@ def summed_over_replicas(tensor):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
 
-def advance(step, loss):
+def advance(step, loss, by=1):
     """Counts a step, but only when there was a batch to compute a loss from.
 
     Keras' last, empty call of a dataset of unknown length runs everything that does not depend on
     the batch.
     """
     with tf.control_dependencies([loss]):
-        step.assign(step + tf.cast(tf.identity(1), step.dtype))
+        step.assign(step + tf.cast(tf.identity(by), step.dtype))
 
 
 def read_now(variable):

@@ -1,7 +1,6 @@
 """Bad input, in one sentence each."""
 
 import functools
-import numbers
 
 import numpy as np
 
@@ -50,20 +49,3 @@ def check_masks(name, value, tasks=None):
             f"{masks.dtype} of shape {masks.shape}."
         )
     return masks
-
-
-def check_count(name, value, least):
-    """An integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}."
-        )
-    return int(value)
-
-
-def check_positive(name, value):
-    """A finite number above 0."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value!r}.")
-    return float(value)

@@ -13,24 +13,25 @@ from keras_mtl.partition._patterns import (
 )
 from keras_mtl.partition._problem import Columns
 
-HEAVY = 1000.0
-TOLERANCE = 1e-4
-PROGRESS = 1e-6
+HEAVY = 1000.0  # weight of the rows that hold the groups to their shares
+TOLERANCE = 1e-4  # slope of the error, for a median weight, below which a pattern does not join
+PROGRESS = 1e-6  # relative fall of the error below which the search for patterns ends
 MAX_ROUNDS = 100
-NEW_COLUMNS = 48
-STARTS = 100
+NEW_COLUMNS = 48  # that join in one round, and, of few tasks, that may be there from the start
+STARTS = 100  # of the local search for patterns, over all groups
 
 
 def relax(problem, price, columns=None):
     """Fractions of channels, by group and pattern, whose MᵀM/C is nearest to the target.
 
     Non-negative least squares in which the fractions of a group sum to its share of the channels,
-    by a heavily weighted row for each. Solved over some patterns, from `columns` on where they are
-    given; those that `price` finds to lower the error join, and those not in use leave, until none
-    joins.
+    by a heavily weighted row for each. Solved over all patterns of 5 tasks and fewer; else over
+    some, from `columns` on where they are given: those that `price` finds to lower the error join,
+    and those not in use leave, until none joins.
     """
     shares = problem.sizes / problem.channels
-    columns = columns or _first_columns(problem)
+    complete = 2**problem.tasks <= NEW_COLUMNS
+    columns = _first_columns(problem) if complete or columns is None else columns
     scale = np.sqrt(problem.weights)
     tolerance = TOLERANCE * np.sort(problem.weights)[len(scale) // 2]
     goal = np.concatenate([problem.target * scale, HEAVY * shares])
@@ -42,6 +43,8 @@ def relax(problem, price, columns=None):
         amount, distance = nnls(matrix, goal, maxiter=10 * sum(matrix.shape))
         columns = Columns(columns.group, columns.pattern, amount).take(amount > 0)
         total = np.bincount(columns.group, columns.amount, minlength=len(shares))
+        if complete:
+            break
         rest = problem.weights * (problem.target - columns.achieved())
         group, pattern = price(rest, HEAVY**2 * (shares - total) - tolerance, columns)
         if not group.size or distance > (1 - PROGRESS) * before:

@@ -6,13 +6,14 @@ from keras_mtl.partition._patterns import FEW_TASKS, all_patterns, features, ins
 from keras_mtl.partition._problem import Columns
 
 
-def whole_channels(problem, relaxed):
+def whole_channels(problem, relaxed, absolute):
     """Whole numbers of channels, by group and pattern, near the relaxed fractions.
 
     Fractions are rounded down and the largest remainders of each group up; then, while it lowers
-    the error, the channel that lowers it most takes another pattern.
+    the error, the channel that lowers it most takes another pattern. The error is the weighted sum
+    of the entries' squares, or of their absolute values.
     """
-    return _repaired(problem, _rounded(problem, relaxed))
+    return _repaired(problem, _rounded(problem, relaxed), _absolute if absolute else _squares)
 
 
 def _rounded(problem, relaxed):
@@ -26,22 +27,15 @@ def _rounded(problem, relaxed):
     return Columns(relaxed.group, relaxed.pattern, amount).take(amount > 0)
 
 
-def _repaired(problem, columns):
+def _repaired(problem, columns, measure):
     pool, values, index = _pool(columns)
-    weighted = (values * problem.weights).T
-    square = (values.T * weighted).sum(axis=0)
     barred = np.where(inside(pool, problem.outer), 0.0, np.inf)
+    changes = measure(problem.weights, values)
     group, amount = columns.group, columns.amount
     error = columns.achieved() - problem.channels * problem.target
-
-    def lengths(index, group):
-        """Squared length of the move from each column to each pattern; infinite where barred."""
-        return square[index, None] + square - 2 * values[index] @ weighted + barred[group]
-
-    length = lengths(index, group)
     while True:
-        slope = 2 * error @ weighted
-        change = length + (slope - slope[index, None])
+        change = changes(error, index) + barred[group]
+        change[amount == 0] = np.inf
         at, to = divmod(int(change.argmin()), len(pool))
         if change[at, to] > -1e-9:
             used = amount > 0
@@ -49,15 +43,48 @@ def _repaired(problem, columns):
         error += values[to] - values[index[at]]
         (same,) = np.nonzero((group == group[at]) & (index == to))
         if not same.size:
-            same = np.array([len(group)])
+            same = len(group)
             group, index = np.append(group, group[at]), np.append(index, to)
             amount = np.append(amount, 0)
-            length = np.concatenate([length, np.empty((1, len(pool)))])
         amount[at] -= 1
         amount[same] += 1
-        length[same] = lengths(index[same], group[same])
-        if not amount[at]:
-            length[at] = np.inf
+
+
+def _squares(weights, values):
+    """The function that says how moves of a channel change the weighted squares of an error.
+
+    It returns an array `(columns, patterns)`: from the pattern of each column to each other one.
+    What does not depend on the error is computed once for a column; new ones come last.
+    """
+    weighted = (values * weights).T
+    square = (values.T * weighted).sum(axis=0)
+    length = np.empty((0, len(values)))
+
+    def changes(error, index):
+        nonlocal length
+        new = index[len(length) :]
+        if new.size:
+            squared = square[new, None] + square - 2 * values[new] @ weighted
+            length = np.concatenate([length, squared])
+        slope = 2 * error @ weighted
+        return length + (slope - slope[index, None])
+
+    return changes
+
+
+def _absolute(weights, values):
+    """The like of `_squares` for weighted absolute values."""
+    steps = np.empty((0, *values.shape))
+
+    def changes(error, index):
+        nonlocal steps
+        new = index[len(steps) :]
+        if new.size:
+            steps = np.concatenate([steps, values - values[new, None]])
+        after = steps + error
+        return np.abs(after, out=after) @ weights - np.abs(error) @ weights
+
+    return changes
 
 
 def _pool(columns):

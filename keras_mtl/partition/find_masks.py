@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_mtl.partition._checks import check_count, check_masks, check_matrix, check_positive
+from keras_mtl.checks import check_count, check_positive
+from keras_mtl.partition._checks import check_masks, check_matrix
 from keras_mtl.partition._fit import fit
 from keras_mtl.partition.partition_matrix import (
     achieved_matrix,
@@ -17,8 +18,9 @@ def find_masks(P, channels, seed, *, diagonal_weight=1.0):
     What pairs of tasks ask for may not be possible for all at once. The nearest fractions of
     channels with each of the 2^N patterns of tasks are found by non-negative least squares, rounded
     to whole channels, and mended by moves of single channels. Beyond 12 tasks, patterns are
-    searched for as they are needed. Errors count by their square up to a threshold and linearly
-    above, so that a few large ones do not spoil the others.
+    searched for as they are needed. So that a few large errors do not spoil the others, errors
+    count absolutely for up to 5 tasks, and for more by their square up to a threshold and linearly
+    above.
 
     The seed says which channels have which pattern. A slightly different P with the same seed gives
     masks that differ in few channels; 0 is a seed like any other.
@@ -50,8 +52,8 @@ def find_masks(P, channels, seed, *, diagonal_weight=1.0):
     Reference: [Feature Partitioning for Efficient Multi-Task Architectures](
     https://arxiv.org/abs/1908.04339), Section 3.1.
     """
-    channels = check_count("channels", channels, 1)
-    seed = check_count("seed", seed, 0)
+    channels = check_count("channels", channels)
+    seed = check_count("seed", seed, least=0)
     target = partition_matrix(P)
     weight = check_positive("diagonal_weight", diagonal_weight)
     generator = np.random.default_rng(seed)
@@ -97,7 +99,7 @@ def find_backward_masks(P, masks, seed, *, diagonal_weight=1.0):
     """
     P = check_matrix("P", P)
     masks = check_masks("masks", masks, len(P))
-    seed = check_count("seed", seed, 0)
+    seed = check_count("seed", seed, least=0)
     weight = check_positive("diagonal_weight", diagonal_weight)
     outer, group, sizes = np.unique(masks.T, axis=0, return_inverse=True, return_counts=True)
     target = backward_matrix(P, masks)

@@ -7,12 +7,14 @@ from keras_mtl.strategies.branched import Branched
 from keras_mtl.strategies.cross_stitch import CrossStitch
 from keras_mtl.strategies.edge_rule import EdgeRule
 from keras_mtl.strategies.independent import Independent
+from keras_mtl.strategies.mtan import MTAN
 from keras_mtl.strategies.mtl_nas import MTLNAS
 from keras_mtl.strategies.nddr_cnn import NDDRCNN
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.random_edges import RandomEdges
 from keras_mtl.strategies.random_policies import random_policies
 from keras_mtl.strategies.shared import Shared
+from keras_mtl.strategies.sluice import Sluice
 from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, Strategy
 
 STRATEGIES = {
@@ -23,10 +25,12 @@ STRATEGIES = {
         Branched,
         CrossStitch,
         Independent,
+        MTAN,
         MTLNAS,
         NDDRCNN,
         RandomEdges,
         Shared,
+        Sluice,
     )
 }
 
@@ -70,12 +74,14 @@ __all__ = [
     "EdgeRule",
     "FixedStrategy",
     "Independent",
+    "MTAN",
     "MTLNAS",
     "NDDRCNN",
     "Phase",
     "RandomEdges",
     "SearchStrategy",
     "Shared",
+    "Sluice",
     "Strategy",
     "get",
     "get_class",

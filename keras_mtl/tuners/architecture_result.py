@@ -3,11 +3,11 @@
 import dataclasses
 
 from keras_mtl.architecture import Architecture
-from keras_mtl.tuners.files import read_json, write_json
+from keras_mtl.tuners.result_rows import ResultRow
 
 
 @dataclasses.dataclass(frozen=True)
-class ArchitectureResult:
+class ArchitectureResult(ResultRow):
     """A row of `ArchitectureTuner.results()`.
 
     Args:
@@ -26,6 +26,9 @@ class ArchitectureResult:
     seconds: float
     message: str | None = None
 
+    candidate = "architecture"
+    kind = Architecture
+
     @property
     def parameters(self):
         """Number of parameters of all tasks together."""
@@ -35,16 +38,3 @@ class ArchitectureResult:
     def flops(self):
         """FLOPs of one example for all tasks together."""
         return self.architecture.flops()
-
-    def save(self, path):
-        """Writes the row as JSON, whole or not at all."""
-        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        write_json(path, {**data, "architecture": self.architecture.to_json()})
-
-    @classmethod
-    def load(cls, path):
-        """Reads what `save` wrote; `None` where there is no file."""
-        data = read_json(path)
-        if data is None:
-            return None
-        return cls(**{**data, "architecture": Architecture.from_json(data["architecture"])})

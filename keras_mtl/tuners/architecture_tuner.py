@@ -4,7 +4,6 @@ import copy
 import gc
 import json
 import math
-import pathlib
 import time
 
 import keras
@@ -20,10 +19,11 @@ from keras_mtl.task import check_tasks
 from keras_mtl.tuners.architecture_result import ArchitectureResult
 from keras_mtl.tuners.candidate_oracle import CandidateOracle
 from keras_mtl.tuners.files import write_whole
+from keras_mtl.tuners.result_rows import RESULT, best_row
 from keras_mtl.tuners.resumable_oracle import trial_name
 from keras_mtl.tuners.resumable_tuner import ResumableTuner
 
-_RESULT, _WEIGHTS = "result.json", "model.weights.h5"
+_WEIGHTS = "model.weights.h5"
 
 
 class ArchitectureTuner(ResumableTuner):
@@ -141,17 +141,11 @@ class ArchitectureTuner(ResumableTuner):
 
     def results(self):
         """The rows of all trained candidates, as `ArchitectureResult`, in their order."""
-        paths = pathlib.Path(self.project_dir).glob(f"trial_*/{_RESULT}")
-        found = [ArchitectureResult.load(path) for path in paths]
-        return sorted(found, key=lambda result: result.index)
+        return ArchitectureResult.load_all(self.project_dir)
 
     def best_result(self):
         """The row with the best score, the first one of equals."""
-        found = [result for result in self.results() if result.score is not None]
-        if not found:
-            raise ValueError("`search` must have trained a candidate first. Received: no result.")
-        sign = 1 if self.objective.direction == "min" else -1
-        return min(found, key=lambda result: sign * result.score)
+        return best_row(self.results(), self.objective)
 
     def best_architecture(self):
         """The `Architecture` with the best score."""
@@ -169,12 +163,12 @@ class ArchitectureTuner(ResumableTuner):
 
     def load_model(self, trial):
         """For KerasTuner's `get_best_models`."""
-        return self.model_of(ArchitectureResult.load(self.folder(trial.trial_id) / _RESULT))
+        return self.model_of(ArchitectureResult.load(self.folder(trial.trial_id) / RESULT))
 
     # One training -------------------------------------------------------------------------------
 
     def train(self, trial, candidate, x, y, *, validation_data, epochs, callbacks, **options):
-        path = self.folder(trial.trial_id) / _RESULT
+        path = self.folder(trial.trial_id) / RESULT
         result = ArchitectureResult.load(path)
         if result is None:  # there is one when a kill came between its file and its report
             gc.collect()

@@ -20,7 +20,9 @@ def examples_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
     for name in (
+        "domains",
         "front",
+        "mtl_nas",
         "multidigits",
         "nyuv2",
         "branched",
@@ -77,6 +79,38 @@ def test_nyuv2(tmp_path, untraced):
     nyuv2.main(["--quick", "--folder", str(tmp_path)])
     methods = ["single-task", "shared", "adashare", "random #1", "random #2"]
     check_outputs(tmp_path, ["segmentation", "depth", "normals"], methods)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_nyuv2_with_fused_columns(tmp_path, untraced):
+    import nyuv2
+
+    names = ["cross_stitch", "sluice", "nddr_cnn", "mtan", "mtl_nas"]
+    nyuv2.main(["--quick", "--strategy", *names, "--folder", str(tmp_path)])
+    lines = (tmp_path / "table.md").read_text().splitlines()[2:]
+    rows = [line.split("|")[1].strip() for line in lines]
+    assert rows == ["single-task", "shared", *names, "random edges"]
+    assert (tmp_path / "columns.png").stat().st_size > 2000
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    assert {"serve", "segmentation", "depth", "normals"} <= set(served.signatures)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_mtl_nas(tmp_path, untraced, capsys):
+    import mtl_nas
+
+    mtl_nas.main(["--quick", "--folder", str(tmp_path)])
+    folder = tmp_path / "seed0"
+    outcome = json.loads((folder / "outcome.json").read_text())
+    assert list(outcome["rows"])[-3:] == ["MTL-NAS", "MTL-NAS without entropy", "random edges, 1"]
+    for found in outcome["searches"].values():
+        assert len(found["alpha"]) == 6 * 18  # directions of three tasks, edges of ten convolutions
+        assert len(found["sampled"]) == 2
+    for picture in ("columns", "edges"):
+        assert (folder / f"{picture}.png").stat().st_size > 2000
+    assert "undecided" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -226,7 +260,7 @@ def test_protocol_of_two_searches_on_data_of_each_task(tmp_path, capsys, untrace
             "auto_mtl": keras_mtl.strategies.AutoMTL(),
         },
         optimizer=lambda epochs: keras.optimizers.Adam(0.01),
-        search_optimizers=dict,
+        search_optimizers=lambda strategy, steps: {},
         samples=1,
         seed=0,
         folder=tmp_path,
@@ -250,7 +284,7 @@ def test_protocol_of_two_searches_on_data_of_each_task(tmp_path, capsys, untrace
     assert list(again) == ["single-task", "shared", "adashare", "random #1", "random #2"]
     assert all(again[name] == rows[name] for name in ("single-task", "shared", "adashare"))
     now = json.loads((tmp_path / "results.json").read_text())
-    assert {key: now[key] for key in kept if key != "spent"} == {
-        key: kept[key] for key in kept if key != "spent"
+    assert {key: now[key] for key in kept if key not in ("spent", "seconds")} == {
+        key: kept[key] for key in kept if key not in ("spent", "seconds")
     }
     assert now["spent"]["training"][0] == kept["spent"]["training"][0] + 2

@@ -154,11 +154,34 @@ def test_many_tasks():
     assert np.abs(mask_error(backward, backward_matrix(P, masks))).mean() < 0.02
 
 
-def test_the_threshold_of_few_tasks_lowers_the_mean(monkeypatch):
-    matrices = random_matrices(5, 30)
-    absolute_errors = forward_errors(matrices).mean()
-    monkeypatch.setitem(_fit.REWEIGHTINGS, "few", ())
-    assert absolute_errors < 0.97 * forward_errors(matrices).mean()
+@pytest.mark.parametrize(
+    ("tasks", "worse"), [(5, ((), True)), (5, ((0.002,), False)), (7, ((), False))]
+)
+def test_nearly_absolute_errors_of_few_tasks_lower_the_mean(tasks, worse, monkeypatch):
+    matrices = random_matrices(tasks, 60)
+    mean = forward_errors(matrices).mean()
+    monkeypatch.setattr(_fit, "WAYS", ((tasks, *worse),))
+    assert mean < forward_errors(matrices).mean()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 10**6))
+def test_no_move_of_one_channel_lowers_the_error_of_few_tasks(tasks, channels, seed):
+    P, Q = np.random.default_rng(seed).random((2, tasks, tasks))
+    masks = find_masks(P, channels, seed)
+    everywhere = np.ones_like(masks)
+    assert_no_better_move(masks, everywhere, partition_matrix(P))
+    assert_no_better_move(find_backward_masks(Q, masks, seed), masks, backward_matrix(Q, masks))
+
+
+def assert_no_better_move(masks, outer, target):
+    least = np.abs(mask_error(masks, target)[np.triu_indices(len(masks))]).sum()
+    for channel in range(masks.shape[1]):
+        for pattern in itertools.product([False, True], repeat=len(masks)):
+            moved = masks.copy()
+            moved[:, channel] = pattern & outer[:, channel]
+            error = mask_error(moved, target)[np.triu_indices(len(masks))]
+            assert np.abs(error).sum() > least - 1e-9
 
 
 # Backward masks ---------------------------------------------------------------------------------
@@ -206,6 +229,23 @@ def test_backward_errors_are_as_small_as_forward_ones():
         ]
     )
     assert errors.mean() < 1.1 * forward_errors(matrices).mean()
+
+
+def test_masks_with_very_many_patterns():
+    generator = np.random.default_rng(0)
+    forward, P = generator.random((10, 260)) < 0.5, generator.random((10, 10))
+    assert len(np.unique(forward.T, axis=0)) > _fit.MANY_GROUPS
+    backward = find_backward_masks(P, forward, seed=0)
+    assert not (backward & ~forward).any()
+    assert np.abs(mask_error(backward, backward_matrix(P, forward))).mean() < 0.02
+    np.testing.assert_array_equal(backward, find_backward_masks(P, forward, seed=0))
+
+
+def test_sweeps_come_nearly_as_near_as_the_relaxation(monkeypatch):
+    matrices = random_matrices(6, 8)
+    relaxed = forward_errors(matrices, 64).mean()
+    monkeypatch.setattr(_fit, "MANY_GROUPS", 0)
+    assert forward_errors(matrices, 64).mean() < 1.4 * relaxed
 
 
 # Bad input --------------------------------------------------------------------------------------

@@ -142,6 +142,10 @@ def test_a_second_backbone_of_other_names():
         ({"sources": "block1"}, "one or more pairs"),
         ({"targets": "classes"}, "one or more names of tasks"),
         ({"name": ""}, "`name` must be a name"),
+        ({"name": "block2"}, "different names, and none of them a unit's"),
+        ({"aside": 1}, "`aside` must be a bool"),
+        ({"sources": (("classes", "f"),)}, "or earlier fusions for the same task"),
+        ({"sources": (("classes", "g"),)}, "between the tasks and units"),
     ],
 )
 def test_bad_fusions(changes, message):
@@ -153,6 +157,102 @@ def test_bad_fusions(changes, message):
     with pytest.raises(ArchitectureError, match=message):
         fused = plan.replace(fusions=(Fusion(**{**good, **changes}),))
         keras_mtl.build(backbone, toys.tasks(2), architecture=fused, seed=0)
+
+
+def two_dense():
+    x = inputs = keras.Input((2,), name="x")
+    x = keras.layers.Dense(2, name="low")(x)
+    x = keras.layers.Dense(2, name="high")(x)
+    return keras.Model(inputs, x)
+
+
+def doubling(fusions, choices=("own", "own")):
+    """Tasks a and b through two layers that double, b's own ones halve; fusions are weighted sums.
+
+    A fusion of n sources has the weight 1/2 on the first and 1/2 in equal parts on the others.
+    """
+    settings = {"w_own": 0.5, "normalise": False, "activation": None}
+    tasks = [keras_mtl.Task(name, keras.layers.Identity(), "mse") for name in ("a", "b")]
+    plan = Architecture(
+        ("a", "b"),
+        ("low", "high"),
+        {"a": choices, "b": choices},
+        fusions=[Fusion(*fusion[:5], settings, *fusion[5:]) for fusion in fusions],
+    )
+    model = keras_mtl.build(two_dense(), tasks, architecture=plan, seed=0)
+    for name, layer in model.named_layers().items():
+        if name.split(".")[0] in ("low", "high"):
+            scale = 0.5 if name.endswith(".b") else 2.0
+            layer.set_weights([scale * np.eye(2), np.zeros(2)])
+    return model
+
+
+ASIDE = ("f", "nddr", "low", [("a", "low"), ("b", "low")], ["a"], True)
+
+
+def test_a_fusion_reads_what_another_one_put_aside():
+    reads = ("g", "nddr", "high", [("a", "high"), ("a", "f")], ["a"])
+    model = doubling([ASIDE, reads])
+    x = np.array([[1.0, 3.0]], "float32")
+    # Aside: (2 + 0.5) / 2 = 1.25; the path itself has 4.
+    np.testing.assert_allclose(model(x)["a"], (4 + 1.25) / 2 * x)
+    np.testing.assert_allclose(model(x)["b"], 0.25 * x)
+    plan = model.architecture
+    for task in ("a", "b"):
+        assert plan.parameters(task) == model.task_network(task).count_params()
+    # To answer a, low runs for both; b needs nothing of a.
+    assert plan.parameters("b") == 2 * (4 + 2)
+    assert plan.parameters("a") == 3 * (4 + 2) + 2 * 2 * 4
+    again = Architecture.from_json(plan.to_json())
+    assert again == plan and [fusion.aside for fusion in again.fusions] == [True, False]
+    renamed = plan.renamed(("first", "second"))
+    assert renamed.fusions[1].sources == (("a", "second"), ("a", "f"))
+    assert "  low: nddr of a, b for a aside, as f\n" in plan.summary()
+
+
+def test_fusions_of_one_unit_read_each_other_by_name():
+    first = ("f", "nddr", "high", [("a", "high"), ("b", "high")], ["a"])
+    second = ("g", "nddr", "high", [("b", "high"), ("a", "high"), ("a", "f")], ["b"])
+    model = doubling([first, second])
+    x = np.array([[1.0, 3.0]], "float32")
+    np.testing.assert_allclose(model(x)["a"], (4 + 0.25) / 2 * x)
+    # By the unit's name what was there before: 0.25 / 2 + 4 / 4 + 2.125 / 4.
+    np.testing.assert_allclose(model(x)["b"], (0.125 + 1 + 0.53125) * x)
+
+
+def test_what_stands_aside_is_there_to_be_read():
+    with pytest.raises(ArchitectureError, match="must be read by another one"):
+        doubling([ASIDE])
+
+
+def test_a_shared_trunk_runs_once():
+    """Two tasks of one path that read it with layers of their own."""
+    fusions = [
+        (f"f.{task}", "nddr", "high", [(task, "high"), (task, "low")], [task]) for task in "ab"
+    ]
+    model = doubling(fusions, choices=("shared", "shared"))
+    assert model.architecture.flops() == 2 * 2 * 4 + 2 * (2 * 4 * 2)
+    assert model.architecture.parameters() == model.network.count_params()
+    x = np.array([[1.0, 3.0]], "float32")
+    np.testing.assert_allclose(model(x)["a"], (4 + 2) / 2 * x)
+
+
+def test_old_files_know_nothing_of_aside():
+    data = keras_mtl.plan(two_dense(), toys.tasks(2), CrossStitch()).fusions[0].to_data()
+    del data["aside"]
+    assert Fusion(**data).aside is False
+
+
+def test_a_fusion_for_other_tasks_cannot_be_read():
+    plan = keras_mtl.plan(toys.mlp(blocks=2), toys.tasks(2), "independent")
+    one = Fusion("f", "nddr", "block1", (("classes", "block1"),), ("classes",))
+    two = Fusion("g", "nddr", "block2", (("value", "block2"), ("value", "f")), ("value",))
+    with pytest.raises(ArchitectureError, match=r"Received: \('value', 'f'\) in Fusion"):
+        plan.replace(fusions=(one, two))
+    later = Fusion("f", "nddr", "block2", (("value", "block2"),), ("value",))
+    early = Fusion("g", "nddr", "block1", (("value", "block1"), ("value", "f")), ("value",))
+    with pytest.raises(ArchitectureError, match="or earlier fusions"):
+        plan.replace(fusions=(later, early))
 
 
 def test_two_fusions_of_one_name():

@@ -11,6 +11,7 @@ import tensorflow as tf
 import keras_mtl
 from keras_mtl import Architecture, strategies
 from keras_mtl.strategies import (
+    MTAN,
     MTLNAS,
     NDDRCNN,
     AdaShare,
@@ -21,6 +22,7 @@ from keras_mtl.strategies import (
     RandomEdges,
     SearchStrategy,
     Shared,
+    Sluice,
 )
 from tests import toys
 from tests.contracts import assert_derived_equals_supernet, jsonable
@@ -62,6 +64,8 @@ STRATEGIES = [
     Row(PARTING),
     Row(CrossStitch(granularity="block")),
     Row(NDDRCNN(granularity="block")),
+    Row(Sluice(granularity="block", orthogonality=0.01)),
+    Row(MTAN()),
     Row(MTLNAS()),
     Row(MTLNAS.reference(), name="mtl_nas_reference"),
     Row(RandomEdges()),

@@ -1,9 +1,9 @@
 """`ResumableOracle` without networks: every trial once, whatever dies when."""
 
-import contextlib
 import json
 
 import keras_tuner
+import kills
 import numpy as np
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -312,34 +312,6 @@ def test_a_chief_that_comes_back_knows_who_has_what(oracle, tmp_path, clock, mon
     assert number(again.create_trial("worker3")) == 1
 
 
-class Kill(BaseException):
-    pass
-
-
-MOMENTS = ("before", "while writing", "after")
-
-
-class Killer:
-    """Kills at the n-th file that is written: before, in the middle, or just after."""
-
-    def __init__(self, at, moment):
-        self.at, self.moment, self.count = at, moment, 0
-
-    def __call__(self, path, write, writer="partial"):
-        self.count += 1
-        if self.count != self.at:
-            return files_write_whole(path, write, writer)
-        if self.moment == "while writing":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{writer}.{path.name}").write_text('{"half": ')
-        if self.moment == "after":
-            files_write_whole(path, write, writer)
-        raise Kill
-
-
-files_write_whole = files.write_whole
-
-
 def climbed(folder):
     oracle = Climber(max_trials=2 * SIZE)
     tuner = Climb(oracle, folder)
@@ -354,7 +326,7 @@ def alone(tmp_path_factory):
     return oracle.get_state()["climber"]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", kills.MOMENTS)
 def test_killed_at_any_file_it_neither_repeats_nor_loses_a_trial(
     moment, alone, tmp_path, monkeypatch
 ):
@@ -362,15 +334,13 @@ def test_killed_at_any_file_it_neither_repeats_nor_loses_a_trial(
     at, killed = 0, True
     while killed:
         at, folder = at + 1, tmp_path / f"{at}"
-        monkeypatch.setattr(files, "write_whole", killer := Killer(at, moment))
         trained = []
-        with contextlib.suppress(Kill):
+        with kills.at_file(at, moment) as killer:
             Climb(Climber(max_trials=2 * SIZE), folder, trained).search(verbose=0)
-        killed = killer.count >= at
+        killed = killer.killed
         before = list(trained)
         paths = folder.glob("climb/trial_*/trial.json")
         ended = [json.loads(path.read_text())["status"] == "COMPLETED" for path in paths]
-        monkeypatch.setattr(files, "write_whole", files_write_whole)
         oracle, tuner = climbed(folder)
         assert oracle.get_state()["climber"] == alone
         assert oracle.end_order == oracle.start_order == [f"{i:04d}" for i in range(2 * SIZE)]
@@ -380,12 +350,11 @@ def test_killed_at_any_file_it_neither_repeats_nor_loses_a_trial(
     assert at > 5 * 2 * SIZE  # two files to begin a trial, one to report, two to end
 
 
-def test_killed_twice_in_one_trial(alone, tmp_path, monkeypatch):
+def test_killed_twice_in_one_trial(alone, tmp_path):
     for at in (9, 2):
-        monkeypatch.setattr(files, "write_whole", Killer(at, "before"))
-        with pytest.raises(Kill):
+        with kills.at_file(at, "before") as killer:
             climbed(tmp_path)
-    monkeypatch.setattr(files, "write_whole", files_write_whole)
+        assert killer.killed
     oracle, tuner = climbed(tmp_path)
     assert oracle.get_state()["climber"] == alone
     assert tuner.trained == list(range(1, 2 * SIZE))

@@ -1,0 +1,70 @@
+"""Nine small image domains, one dataset per task, in the manner of the Visual Decathlon."""
+
+import keras
+import protocol
+from backbones import resnet
+
+import keras_mtl
+import suites
+from keras_mtl.strategies import AdaShare, AutoMTL
+
+TITLE = "nine domains of 32×32 pictures, each a task with pictures of its own"
+REASONS = {}
+BUDGET = {
+    "epochs": 10,
+    "search_epochs": 14,
+    "samples": 2,
+    "width": 8,
+    "blocks": [1, 2, 2, 1],
+    "train": 900,
+    "batch": 32,
+}
+QUICK = {
+    "epochs": 1,
+    "search_epochs": 3,
+    "samples": 1,
+    "width": 2,
+    "blocks": [1, 1, 1, 1],
+    "train": 16,
+    "batch": 8,
+}
+
+
+def experiment(seed, folder, quick=False):
+    suites.begin(seed)
+    budget = QUICK if quick else BUDGET
+    names = list(keras_mtl.data.DOMAINS)[: 3 if quick else None]
+    train, validation, test = (
+        keras_mtl.data.load_domains(split, domains=names, limit=budget["train"])
+        for split in ("train", "val", "test")
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return protocol.Experiment(
+        backbone=resnet((32, 32, 3), width=budget["width"], blocks=budget["blocks"], stem_stride=2),
+        tasks=[
+            keras_mtl.Task(
+                name,
+                keras_mtl.heads.Classifier(keras_mtl.data.DOMAINS[name]),
+                loss,
+                ["accuracy"],
+                inputs=name,
+            )
+            for name in names
+        ],
+        train=train,
+        search_data=keras_mtl.data.search_split(train, batch_size=budget["batch"], seed=seed),
+        validation=validation,
+        test=test,
+        epochs=budget["epochs"],
+        search_epochs=budget["search_epochs"],
+        strategies={"adashare": AdaShare(max_stages=3), "auto_mtl": AutoMTL(regularisation=0.1)},
+        optimizer=suites.optimizer(3e-3),
+        search_optimizers=suites.search_optimizers(
+            3e-3, lambda: keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=5.0)
+        ),
+        samples=budget["samples"],
+        seed=seed,
+        folder=folder,
+        batch_size=budget["batch"],
+        settings={**budget, "quick": quick, "seed": seed},
+    )

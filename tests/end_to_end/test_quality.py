@@ -1,0 +1,322 @@
+"""The harness of the fair table: every method on a toy suite, killed and resumed; its tables."""
+
+import copy
+import html.parser
+import itertools
+import json
+import pathlib
+import sys
+import types
+
+import keras
+import kills
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+import keras_mtl
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def on_the_path():
+    before, known = list(sys.path), set(sys.modules)
+    sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "examples")]
+    yield
+    sys.path[:] = before
+    for name in set(sys.modules) - known:
+        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")) or str(
+            ROOT / "examples"
+        ) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def untraced():
+    """A few steps of a tiny network are quicker than tracing them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def few_answers(monkeypatch):
+    import costs
+
+    monkeypatch.setattr(costs, "WARM", 1)
+    monkeypatch.setattr(costs, "REPEATS", 1)
+
+
+def parts(tasks):
+    """Training, validation and test data of a toy."""
+    x, y = toys.data(toys.mlp(blocks=2, width=4), tasks, examples=48)
+    cuts = slice(0, 16), slice(16, 32), slice(32, 48)
+    return [(x[cut], {name: labels[cut] for name, labels in y.items()}) for cut in cuts]
+
+
+def toy_suite(samples=2):
+    """A suite on a residual MLP, with two classifications of its numbers."""
+    import protocol
+    import suites
+
+    def experiment(seed, folder, quick=False):
+        suites.begin(seed)
+        tasks = [toys.classification("first"), toys.classification("second")]
+        train, validation, test = parts(tasks)
+        return protocol.Experiment(
+            backbone=toys.mlp(blocks=2, width=4),
+            tasks=tasks,
+            train=train,
+            search_data=keras_mtl.data.search_split(train, batch_size=8, seed=seed),
+            validation=validation,
+            test=test,
+            epochs=1,
+            search_epochs=2,
+            strategies={"adashare": keras_mtl.strategies.AdaShare(max_stages=1)},
+            optimizer=suites.optimizer(0.05),
+            search_optimizers=suites.search_optimizers(0.05, lambda: keras.optimizers.SGD(0.1)),
+            samples=samples,
+            seed=seed,
+            folder=pathlib.Path(folder),
+            batch_size=8,
+            settings={"seed": seed},
+        )
+
+    return types.SimpleNamespace(TITLE="a toy & its tasks", REASONS={}, experiment=experiment)
+
+
+def without_times(found):
+    """The figures that a second run must give again."""
+    found = copy.deepcopy(found)
+    found.pop("command")
+    for seed in found["seeds"].values():
+        for key in ("single_seconds", "epoch_seconds", "wall_seconds"):
+            seed.pop(key)
+        for row in seed["rows"].values():
+            row.pop("time"), row.pop("latency", None)
+            for candidate in row.get("candidates", ()):
+                candidate.pop("seconds")
+    return found
+
+
+@pytest.mark.slow
+def test_every_method(tmp_path, untraced, few_answers, capsys):
+    import methods
+    import quality
+    import quality_report
+    import quality_tables
+
+    variants = ["stochastic_depth", "auto_mtl_random", "random_edges", "random_trees"]
+    asked = methods.names(["all", *variants])
+    found = quality.run(toy_suite(), asked, [0], tmp_path / "run", tmp_path / "toy.json")
+    assert list(found["left_out"]) == ["feature_partition"]
+    rows = found["seeds"]["0"]["rows"]
+    expected = [name for name in ("single_task", "single_again", *asked)]
+    assert [name for name in expected if name not in rows] == ["feature_partition"]
+    assert list(found["titles"]) == list(rows)
+    # As many candidates for every method that decides, random ones too.
+    deciding = [n for n in asked if n in rows and methods.EVERY[n].kind in ("search", "random")]
+    assert {n: rows[n]["num_candidates"] for n in deciding} == dict.fromkeys(deciding, 2)
+    assert rows["branched"]["num_candidates"] == rows["random_trees"]["num_candidates"]
+    best = rows["adashare"]
+    assert best["validation_delta"] == max(c["validation_delta"] for c in best["candidates"])
+    assert best["work"]["search"] > 0 and rows["mtl_nas"]["work"]["training"] == 0
+    assert rows["random_1"]["work"]["candidates"] == pytest.approx(
+        sum(c["flops"] for c in rows["random_1"]["candidates"]) / rows["single_task"]["flops"]
+    )
+    assert set(rows["mtan"]["latency"]) == {"1", "8"}
+    text = "\n".join(quality_tables.tables(found))
+    for title in found["titles"].values():
+        assert text.count(f"| {title} |") == 3
+    page = quality_report.write(found, tmp_path / "run").read_text()
+    check_page(page, found)
+    # A second run makes nothing again.
+    capsys.readouterr()
+    again = quality.run(toy_suite(), asked, [0], tmp_path / "run", tmp_path / "again.json")
+    assert again == {**found, "command": again["command"]}
+    assert "[ 1/" not in capsys.readouterr().out
+
+
+def check_page(page, found):
+    """Nothing from outside, every tag closed, every picture a PNG, every method named."""
+
+    class Reader(html.parser.HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open, self.sources = [], []
+
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "img"):
+                self.open.append(tag)
+            self.sources += [v for key, v in attributes if key in ("src", "href")]
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    assert len(reader.sources) > 15
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in reader.sources)
+    assert "a toy &amp; its tasks" in page
+    assert all(html.escape(title) in page for title in found["titles"].values())
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_goes_on(tmp_path, untraced, few_answers):
+    import quality
+
+    asked = ["shared", "adashare", "random_1", "cross_stitch"]
+    whole = quality.run(toy_suite(1), asked, [0], tmp_path / "whole", tmp_path / "whole.json")
+    kept = tmp_path / "killed", tmp_path / "killed.json"
+    for number in itertools.count():
+        keras.backend.clear_session()
+        with kills.at_file(6 + number, kills.MOMENTS[number % 3]) as killer:
+            found = quality.run(toy_suite(1), asked, [0], *kept)
+        if not killer.killed:
+            break
+    assert number >= 3
+    assert without_times(found) == without_times(whole)
+
+
+def figures(seeds, names=("single_task", "shared")):
+    """What `quality.py` writes, by hand."""
+    rows = [
+        {
+            name: {
+                "test": {"a": {"accuracy": 0.5 * (1 + score / 100)}},
+                "delta": {"a": score},
+                "total_delta": score,
+                "parameters": 2000,
+                "flops": 3_000_000,
+                "num_candidates": 1,
+                "time": {"search": 0.0, "training": 1.0, "candidates": 1.0},
+                "work": {"training": 1.0},
+            }
+            for name, score in zip(names, scores, strict=True)
+        }
+        for scores in seeds
+    ]
+    return {
+        "suite": {
+            "title": "toy",
+            "better": {"a": {"accuracy": "higher"}},
+            "trivial": {"a": {"accuracy": 0.25}},
+        },
+        "left_out": {"mtan": "It has no maps."},
+        "titles": {name: name.replace("_", "-") for name in names},
+        "seeds": {str(i): {"rows": row} for i, row in enumerate(rows)},
+    }
+
+
+def test_tables_by_hand():
+    import quality_tables
+
+    found = figures([(0.0, 10.0), (0.0, 16.0)])
+    lines = list(quality_tables.main_table(found))
+    assert lines[0] == "| method | Δ a | Δ_T | parameters | FLOPs | candidates |"
+    assert lines[2].startswith("| trivial predictor | -50.0 ± 0.0 | -50.00 ± 0.00 |")
+    # Mean and sample deviation of 10 and 16.
+    assert lines[4] == "| shared | +13.0 ± 4.2 | +13.00 ± 4.24 | 2 k | 3 M | 1 |"
+    assert "| shared | 0.5650 ± 0.0212 |" in "\n".join(quality_tables.metric_table(found))
+    assert list(quality_tables.tables(found))[-1] == "Left out: mtan. It has no maps."
+
+
+def test_reasons():
+    import protocol
+    from reasons import reason
+
+    def setup(backbone, tasks):
+        made = object.__new__(protocol.Experiment)
+        made.backbone, made.tasks, made.seed = backbone, tasks, 0
+        return made
+
+    tasks = [toys.classification(name) for name in ("a", "b")]
+    residual = setup(toys.mlp(), tasks)
+    assert reason(residual, "adashare", {}) is None and reason(residual, "mtl_nas", {}) is None
+    assert reason(residual, "auto_mtl_0.1", {"auto_mtl": "Too slow."}) == "Too slow."
+    assert reason(residual, "random_1", {"adashare": "Too slow."}) == "Too slow."
+    own = [keras_mtl.Task(name, keras.layers.Dense(1), "mse", inputs=name) for name in ("a", "b")]
+    assert "inputs of its own" in reason(setup(toys.mlp(), own), "sluice", {})
+    many = [toys.classification(f"task{i}") for i in range(16)]
+    assert "240 directions" in reason(setup(toys.mlp(), many), "random_edges", {})
+    narrowing = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    assert "skipped" in reason(setup(narrowing, tasks), "random_2", {})
+
+
+def test_unknown_method():
+    import methods
+
+    with pytest.raises(SystemExit, match="must be all, ablations, or some of"):
+        methods.names(["adashar"])
+    assert methods.names(["random_1"]) == ["adashare", "random_1"]
+
+
+def test_trivial_predictor():
+    import protocol
+    import trivial
+
+    made = object.__new__(protocol.Experiment)
+    made.backbone, made.batch_size, made.seed = toys.mlp(width=4), 4, 0
+    made.tasks = [
+        toys.classification("class"),
+        keras_mtl.Task(
+            "yes",
+            keras_mtl.heads.Classifier(1),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            ["accuracy"],
+        ),
+        keras_mtl.Task("number", keras.layers.Dense(1), "mae", ["mean_absolute_error"]),
+    ]
+    x = np.zeros((4, 4), "float32")
+    train = {
+        "class": np.array([2, 2, 1, 0]),
+        "yes": np.array([0, 0, 1, 0]),
+        "number": np.array([[0.0], [1.0], [2.0], [100.0]]),
+    }
+    test = {
+        "class": np.array([2, 0, 1, 0]),
+        "yes": np.array([0, 1, 1, 0]),
+        "number": np.array([[1.5], [1.5], [2.5], [0.5]]),
+    }
+    made.train, made.test = (x, train), (x, test)
+    found = trivial.trivial(made)
+    assert found["class"]["accuracy"] == 0.25
+    assert found["yes"]["accuracy"] == 0.5
+    assert found["number"]["mean_absolute_error"] == pytest.approx(0.5)
+
+
+def test_readme_says_what_the_data_say():
+    import tables
+
+    text = (ROOT / "README.md").read_text()
+    assert tables.rewritten(text) == text, "run `python benchmarks/tables.py --write`"
+
+
+def test_a_changed_number_is_seen(tmp_path):
+    import tables
+
+    text = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    results = {"toy": figures([(0.0, 10.0)])}
+    results["toy"] |= {"command": "python q.py", "date": "2026-11-22", "machine": "two cores"}
+    results["toy"]["suite"] |= {"epochs": 1, "search_epochs": 2, "candidates": 3}
+    results["toy"]["seeds"]["0"] |= {"wall_seconds": 90.0}
+    written = tables.rewritten(text, results)
+    assert "| shared | +10.0 | +10.00 |" in written and "old" not in written
+    assert written.startswith("before\n") and written.endswith("after\n")
+    assert tables.rewritten(written, results) == written
+    assert tables.rewritten(written.replace("+10.00", "+11.00"), results) == written
+    with pytest.raises(SystemExit, match="must have the lines"):
+        tables.rewritten("no markers", results)
+
+
+def test_data_in_the_repository_are_whole():
+    """Every file of results holds what the tables need, and was not made by a quick run."""
+    import quality_tables
+
+    for path in (ROOT / "benchmarks" / "results").glob("quality_*.json"):
+        found = json.loads(path.read_text())
+        assert list(quality_tables.tables(found))
+        assert "--quick" not in found["command"]
