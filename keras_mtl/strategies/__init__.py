@@ -5,6 +5,7 @@ from keras_mtl.strategies.adashare import AdaShare
 from keras_mtl.strategies.auto_mtl import AutoMTL
 from keras_mtl.strategies.branched import Branched
 from keras_mtl.strategies.cross_stitch import CrossStitch
+from keras_mtl.strategies.feature_partition import FeaturePartition
 from keras_mtl.strategies.independent import Independent
 from keras_mtl.strategies.nddr_cnn import NDDRCNN
 from keras_mtl.strategies.policy_correlation import task_correlation
@@ -14,7 +15,16 @@ from keras_mtl.strategies.strategy import FixedStrategy, Phase, SearchStrategy, 
 
 STRATEGIES = {
     strategy.name: strategy
-    for strategy in (AdaShare, AutoMTL, Branched, CrossStitch, Independent, NDDRCNN, Shared)
+    for strategy in (
+        AdaShare,
+        AutoMTL,
+        Branched,
+        CrossStitch,
+        FeaturePartition,
+        Independent,
+        NDDRCNN,
+        Shared,
+    )
 }
 
 
@@ -54,6 +64,7 @@ __all__ = [
     "AutoMTL",
     "Branched",
     "CrossStitch",
+    "FeaturePartition",
     "FixedStrategy",
     "Independent",
     "NDDRCNN",
