@@ -102,6 +102,11 @@ BACKBONES = {
 }
 
 
+def tasks(count=2):
+    """Tasks `a`, `b`, ... with linear heads, which pass every difference on."""
+    return [keras_mtl.Task(name, keras.layers.Dense(2), "mse") for name in "abcd"[:count]]
+
+
 def architecture(backbone, tasks, masks, normalisation="task", **changes):
     """Tasks that share everything but what `masks`, name -> `ChannelUse`, say."""
     graph = read(backbone)
@@ -135,11 +140,11 @@ def random_masks(backbone, tasks, seed=0, places=None, backward=True):
     return masks
 
 
-def model(name, seed=0, tasks=2, normalisation="task", backward=True, **options):
+def model(name, seed=0, count=2, normalisation="task", backward=True, **options):
     """A model with random masks at all places of one of `BACKBONES`, and its backbone."""
-    backbone, tasks = toys.randomised(BACKBONES[name](), seed), toys.tasks(tasks)
-    masks = random_masks(backbone, tasks, seed, backward=backward)
-    plan = architecture(backbone, tasks, masks, normalisation)
-    built = keras_mtl.build(backbone, tasks, architecture=plan, seed=0, **options)
+    backbone, several = toys.randomised(BACKBONES[name](), seed), tasks(count)
+    masks = random_masks(backbone, several, seed, backward=backward)
+    plan = architecture(backbone, several, masks, normalisation)
+    built = keras_mtl.build(backbone, several, architecture=plan, seed=0, **options)
     toys.randomised(built.network, seed + 1)
     return built, backbone

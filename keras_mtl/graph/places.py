@@ -85,7 +85,8 @@ def alternate_places(graph):
 
     Between two masks lies an operator whose outputs are not masked: with disjoint masks after every
     operator, two tasks would use a quarter of the weights each. Pairs are those within a block of
-    the backbone first; what is left pairs up across blocks, as the convolutions of a VGG do.
+    the backbone, or around a depthwise convolution, first; what is left pairs up across blocks, as
+    the convolutions of a VGG do.
 
     Args:
         graph: `BackboneGraph`.
@@ -99,16 +100,19 @@ def alternate_places(graph):
     places = find_places(graph)
     block_of = {i: block.name for block in find_units(graph) for i in block.calls}
 
-    def inside(place):
+    def first(place):
+        members = [graph.calls[i].operation for i in place.members]
+        if any("kernel" in channels_of(member).axes for member in members):
+            return True
         calls = (place.operator, *(reader for reader, _ in place.readers))
         return len({block_of.get(i) for i in calls}) == 1
 
     chosen, reading = {}, set()
-    for within in (True, False):
+    for preferred in (True, False):
         for place in places:
             readers = {reader for reader, _ in place.readers}
             beside = place.operator in reading or readers & set(chosen)
-            if inside(place) == within and not beside:
+            if first(place) == preferred and not beside:
                 chosen[place.operator] = place
                 reading |= readers
     return tuple(chosen[operator] for operator in sorted(chosen))
