@@ -90,15 +90,18 @@ class MaskedConv(keras.layers.Layer):
             )
         self.normalise = normalise
         self.activation = keras.activations.get(activation)
-        tasks = self.use.forward
-        self.masks = {task: ChannelMask(tasks[task], name=f"mask_{task}") for task in tasks}
-        self.normalisations = {
-            task: keras.layers.BatchNormalization(name=f"normalisation_{task}")
-            for task in (tasks if normalise else ())
-        }
+        options = {"dtype": self.dtype_policy}
+        self.masks, self.normalisations = {}, {}
+        for task, mask in self.use.forward.items():
+            self.masks[task] = ChannelMask(mask, name=f"mask_{task}", **options)
+            if normalise:
+                self.normalisations[task] = keras.layers.BatchNormalization(
+                    name=f"normalisation_{task}", **options
+                )
 
     def build(self, input_shape):
-        self.layer.build(input_shape)
+        if not self.layer.built:
+            self.layer.build(input_shape)
         shape = self.layer.compute_output_shape(input_shape)
         for name, use, found in (
             ("forward", self.use, shape[-1]),
@@ -137,7 +140,7 @@ class MaskedConv(keras.layers.Layer):
             pairs.append((variable, ops.where(free, value, ops.stop_gradient(value))))
         return pairs
 
-    def compute_output_shape(self, input_shape, task=None):
+    def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
 
     def get_config(self):
