@@ -1,4 +1,4 @@
-"""Prints the tables of README from `benchmarks/results/speed.json`.
+"""Prints the tables of README from `benchmarks/results/speed.json` and `pruning.json`.
 
 python benchmarks/tables.py
 """
@@ -50,10 +50,23 @@ def inference_table(results):
         yield f"| {name} | {row['time_ratio']:.2f} | {row['flops_ratio']:.2f} |"
 
 
+def pruning_table(results):
+    """Time and FLOPs of pruned networks, in units of the whole network."""
+    yield "| network | time | FLOPs | time / FLOPs |"
+    yield "|---|--:|--:|--:|"
+    for name, part in results.items():
+        for key, row in part["figures"].items():
+            if "time_ratio" in row:
+                figures = (row[kind] for kind in ("time_ratio", "flops_ratio", "time_to_flops"))
+                yield f"| {name}, {key} | " + " | ".join(f"{x:.2f}" for x in figures) + " |"
+
+
 def main():
     results = json.loads(RESULTS.read_text())
     for table in (build_table, step_table, inference_table):
         print("\n".join(table(results)), end="\n\n")
+    pruning = json.loads(RESULTS.with_name("pruning.json").read_text())
+    print("\n".join(pruning_table(pruning)))
 
 
 if __name__ == "__main__":

@@ -77,8 +77,9 @@ class Copies:
         for value, mask in dict.fromkeys(x for need in needs for x in need.masks):
             number = 1 + sum(known == value for known, _ in self.masks)
             name = f"{graph.calls[value.node].key}.mask{number}"
-            self.masks[value, mask] = layer = ChannelMask(mask, name=name)
-            layer.build(graph.spec(value).shape)
+            spec = graph.spec(value)
+            self.masks[value, mask] = layer = ChannelMask(mask, name=name, dtype=spec.dtype)
+            layer.build(spec.shape)
         self.mixer = SelectOrSkip(name="mix")
         self.mixer.built = True
 

@@ -245,6 +245,23 @@ def test_without_masks_too():
         assert_extracted(model, toys.inputs(backbone, 3))
 
 
+def test_mixed_precision():
+    image = keras.Input((8, 8, 3), dtype="float16", name="image")
+    x = image
+    for number in (1, 2):
+        x = layers.Conv2D(4, 3, dtype="mixed_float16", name=f"conv{number}")(x)
+    backbone, tasks = keras.Model(image, x), partitioned.tasks(2)
+    plan = partitioned.architecture(
+        backbone, tasks, {"conv1": ChannelUse({"a": "1010", "b": "0111"})}
+    )
+    model = keras_mtl.build(backbone, tasks, architecture=plan, seed=0)
+    masks = [layer for layer in model.network.layers if isinstance(layer, ChannelMask)]
+    assert {mask.output.dtype for mask in masks} == {"float16"} and len(masks) == 2
+    x, small = toys.inputs(backbone, 2), model.extract("a")
+    assert small.get_layer("conv1").compute_dtype == "float16"
+    np.testing.assert_allclose(small(x), model(x)["a"], atol=1e-2)
+
+
 def test_own_copies_and_branches_are_cut():
     backbone, tasks = partitioned.vgg(), partitioned.tasks(3)
     masks = partitioned.random_masks(backbone, tasks, seed=5)
