@@ -5,8 +5,8 @@
 A task that uses a share of the channels of every other convolution (`FeaturePartition`) is cut out
 with `MultiTaskModel.extract` and timed against the whole single-task network, in one process, the
 networks in turn, so that a slow moment hits all of them; medians, as ratios. Beside them stands the
-network with masks and without cutting, which saves nothing. Convolutions dominate: 128 channels,
-32x32 maps, batch 8. They run on one core, which other work on the machine disturbs least. Writes
+network with masks and without cutting, which saves nothing. Convolutions dominate: 256 channels,
+16x16 maps, batch 8. They run on one core, which other work on the machine disturbs least. Writes
 `benchmarks/results/pruning.json` (command, machine, versions, figures) and prints it;
 `benchmarks/tables.py` makes the table. Takes about 5 minutes.
 """
@@ -17,7 +17,7 @@ import time
 import speed
 
 RESULTS = speed.RESULTS.with_name("pruning.json")
-WIDTH, SIZE, BATCH, BLOCKS = 128, 32, 8, 3
+WIDTH, SIZE, BATCH, BLOCKS = 256, 16, 8, 3
 
 
 def resnet():
