@@ -30,6 +30,7 @@ import quality_report
 import quality_results
 import quality_tables
 import suites
+import tensorflow as tf
 from methods import EVERY, Seed
 from reasons import reason
 from training_log import Log, write
@@ -213,6 +214,8 @@ def parse(arguments=None):
 
 def main(arguments=None):
     arguments = parse(arguments)
+    # A few steps of a tiny network are quicker than tracing them.
+    tf.config.run_functions_eagerly(arguments.quick)
     found = run(
         suites.load(arguments.suite),
         arguments.methods,

@@ -58,15 +58,17 @@ def write(found, folder):
 def page(found, kept, folder, seed):
     """The page, part by part."""
     suite = found["suite"]
-    title = html.escape(suite["title"])
+    title = html.escape(suite["title"][0].upper() + suite["title"][1:])
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f"<style>{STYLE}</style></head><body><h1>{title}</h1>"
-    yield f"<p><code>{html.escape(found['command'])}</code>, {found['date']}, {found['machine']}, "
-    yield ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     yield (
-        f". {len(found['seeds'])} seed(s); {suite['epochs']} epochs of every training, "
+        f"<p><code>{html.escape(found['command'])}</code>, {found['date']}, {found['machine']}, "
+        f"{versions}. {len(found['seeds'])} seed(s); {suite['epochs']} epochs of every training, "
         f"{suite['search_epochs']} of every search, {suite['candidates']} candidates, "
-        f"{suite['backbone_parameters']:,} parameters of one backbone.</p><p>{FAIR}</p>"
+        f"{suite['backbone_parameters']:,} parameters of one backbone. Everything took "
+        f"{sum(one['wall_seconds'] for one in found['seeds'].values()) / 60:.0f} minutes.</p>"
+        f"<p>{FAIR}</p>"
     )
     yield "<h2>Scores</h2>"
     yield from table(quality_tables.main_table(found))

@@ -24,6 +24,8 @@ def reason(setup, name, given):
     for known in (name, base, family(name)):
         if known in given:
             return given[known]
+    if name == "stochastic_depth" and not isinstance(setup.train, (tuple, dict)):
+        return "The data are shuffled while they are read; it needs arrays."
     if family(name) in COLUMNS:
         return no_columns(setup)
     if family(name) in ("adashare", "random_1", "random_2", "stochastic_depth"):

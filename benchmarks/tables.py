@@ -98,6 +98,17 @@ def rewritten(text, results=None):
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
 
 
+def pruning_table(results):
+    """Time and FLOPs of pruned networks, in units of the whole network."""
+    yield "| network | time | FLOPs | time / FLOPs |"
+    yield "|---|--:|--:|--:|"
+    for name, part in results.items():
+        for key, row in part["figures"].items():
+            if "time_ratio" in row:
+                figures = (row[kind] for kind in ("time_ratio", "flops_ratio", "time_to_flops"))
+                yield f"| {name}, {key} | " + " | ".join(f"{x:.2f}" for x in figures) + " |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="README's tables of quality")
@@ -107,6 +118,8 @@ def main():
     results = json.loads(RESULTS.read_text())
     for table in (build_table, step_table, inference_table):
         print("\n".join(table(results)), end="\n\n")
+    pruning = json.loads(RESULTS.with_name("pruning.json").read_text())
+    print("\n".join(pruning_table(pruning)))
     print("\n".join(quality_section(quality_results())))
 
 

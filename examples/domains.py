@@ -30,7 +30,8 @@ import keras
 import numpy as np
 from backbones import resnet
 from matplotlib.figure import Figure
-from protocol import table_over_seeds, write
+from protocol import table_over_seeds
+from training_log import write
 
 import keras_mtl
 from keras_mtl.data import DOMAINS, join_tasks, load_domains, sample_tasks
@@ -207,6 +208,7 @@ def searched(setup, proxy):
         max_trials=setup.arguments.trials,
         starts=setup.arguments.starts,
         directions=setup.arguments.directions,
+        kept=max(1, setup.arguments.directions // 2),
         seed=setup.seed,
         directory=setup.folder,
         project_name="search",
@@ -218,15 +220,21 @@ def searched(setup, proxy):
 def run(setup):
     """The whole path of one seed; returns the rows of the table."""
     rows = {"single-task": begin(setup)}
-    tuner = searched(setup, distillation(setup))
-    keras_mtl.plot.partition_search(tuner.results(), path=setup.folder / "search.png")
+    proxy = distillation(setup)
+    tuner = searched(setup, proxy)
     names = tuple(task.name for task in setup.tasks)
     partitions = {
         "independent": Partition.independent(names),
         "share half": Partition.share_half(names),
         "share all": Partition.share_all(names),
-        "evolved": tuner.best_result().partition,
     }
+    marks = {
+        name: [(one.feature_use, proxy.score(setup.plan(one, setup.seed))["score"])]
+        for name, one in partitions.items()
+    }
+    series = {"search": tuner.history(), **marks}
+    keras_mtl.plot.partition_search(series, path=setup.folder / "search.png")
+    partitions["evolved"] = tuner.best_result().partition
     chosen = {name: partitions[name] for name in setup.arguments.partitions}
     best = None
     for name, partition in chosen.items():
@@ -276,20 +284,19 @@ def correlation(setup):
         for key in ("0.05", "0.1", "1"):
             kept[key].append([row["early"][key][name] for name in names])
             seconds[key].append(row["early"][f"{key} seconds"])
-    full = np.array(kept["1"])
-    table = {
-        key: [
-            float(np.corrcoef(np.array(kept[key])[:, i], full[:, i])[0, 1])
-            for i in range(len(names))
-        ]
-        for key in ("0.05", "0.1", "proxy")
-    }
+    table = {key: correlations(kept[key], kept["1"]) for key in ("0.05", "0.1", "proxy")}
     # The first of each kind traces; the others show what one more partition costs.
     cost = {key: float(np.median(values)) for key, values in seconds.items()}
     outcome = {"domains": names, "correlation": table, "seconds": cost, "values": kept}
     (setup.folder / "correlation.json").write_text(json.dumps(outcome, indent=1))
     draw(setup, outcome)
     return outcome
+
+
+def correlations(values, full):
+    """Pearson's correlation over the partitions, for every domain."""
+    pairs = zip(np.transpose(values), np.transpose(full), strict=True)
+    return [float(np.corrcoef(one, other)[0, 1]) for one, other in pairs]
 
 
 def draw(setup, outcome):
@@ -349,12 +356,12 @@ def parse(arguments=None):
 
 def main(arguments=None):
     arguments = parse(arguments)
-    setups = [prepared(arguments, seed) for seed in arguments.seeds]
     if arguments.correlation:
-        print(correlation_table(correlation(setups[0])))
+        print(correlation_table(correlation(prepared(arguments, arguments.seeds[0]))))
         return
+    outcomes = [run(prepared(arguments, seed)) for seed in arguments.seeds]
     columns = {"accuracy": ("accuracy", 100, ".2f"), "channels": ("use", 100, ".0f")}
-    text = table_over_seeds([run(setup) for setup in setups], columns)
+    text = table_over_seeds(outcomes, columns)
     print(f"\nMean over the domains, on the test part:\n\n{text}")
     (pathlib.Path(arguments.folder) / "table.md").write_text(text + "\n")
 

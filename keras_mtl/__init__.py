@@ -32,6 +32,7 @@ from keras_mtl import (
 )
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build, plan
+from keras_mtl.channel_use import ChannelUse
 from keras_mtl.errors import (
     ArchitectureError,
     DataError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "ChannelUse",
     "DataError",
     "Fusion",
     "NonFiniteError",

@@ -6,6 +6,7 @@ import types
 from collections.abc import Mapping
 
 from keras_mtl import versioned_json
+from keras_mtl.channel_use import ChannelUse
 from keras_mtl.errors import ArchitectureError, suggestion
 from keras_mtl.fusion import Fusion
 
@@ -32,7 +33,10 @@ class Architecture:
         normalisation: `"shared"` (with its copy) or `"task"` (every task has its own; that of an
             operator runs even where the operator is skipped).
         projections: `"shared"` or `"task"`: whose 1x1 projections stand in for skipped units.
-        masks: mapping. Channel masks per unit and task (feature partitioning).
+        masks: mapping from the name of a unit to its `ChannelUse`: which of the operator's channels
+            each task uses and may change. Units of granularity `"operator"` only.
+        frozen: tuple of string. Units whose operators no task changes; normalisation layers and
+            statistics still move.
         fusions: tuple of `Fusion`. What tasks' paths exchange (MTL-NAS and its family).
         origin: mapping. Strategy, seed and settings that led here.
         costs: mapping. Parameters and FLOPs, filled in by the library; see `parameters`, `flops`.
@@ -57,12 +61,13 @@ class Architecture:
     normalisation: str = SHARED
     projections: str = SHARED
     masks: Mapping = dataclasses.field(default_factory=dict)
+    frozen: tuple = ()
     fusions: tuple = ()
     origin: Mapping = dataclasses.field(default_factory=dict, compare=False)
     costs: Mapping = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self):
-        for name in ("tasks", "units", "fusions"):
+        for name in ("tasks", "units", "frozen", "fusions"):
             value = getattr(self, name)
             kind = isinstance(value, (tuple, list))
             if kind and name != "fusions":
@@ -78,7 +83,11 @@ class Architecture:
         fill(self, "units", tuple(self.units))
         fill(self, "fusions", tuple(map(_fusion, self.fusions)))
         self._check_fusions()
-        for name in ("masks", "origin", "costs"):
+        masks = {unit: ChannelUse.from_data(use) for unit, use in self.masks.items()}
+        fill(self, "masks", types.MappingProxyType(masks))
+        fill(self, "frozen", tuple(self.frozen))
+        self._check_masks()
+        for name in ("origin", "costs"):
             fill(self, name, _frozen(getattr(self, name)))
         if not isinstance(self.choices, Mapping) or set(self.choices) != set(self.tasks):
             raise ArchitectureError(
@@ -141,8 +150,29 @@ class Architecture:
                     f"Received: {fusion!r}. Leave it out."
                 )
 
+    def _check_masks(self):
+        if self.masks and self.granularity != "operator":
+            raise ArchitectureError(
+                "`masks` need units that are single operators. Received: masks with "
+                f"granularity={self.granularity!r}. Use granularity 'operator'."
+            )
+        for name, units in (("masks", self.masks), ("frozen", self.frozen)):
+            for unit in units:
+                if unit not in self.units:
+                    raise ArchitectureError(
+                        f"`{name}` must name units of the architecture. Received: {unit!r}."
+                        + suggestion(unit, self.units)
+                    )
+        for unit, use in self.masks.items():
+            if set(use.forward) != set(self.tasks):
+                raise ArchitectureError(
+                    f"`masks[{unit!r}]` must have a mask for each of the tasks {list(self.tasks)}. "
+                    f"Received: masks for {list(use.forward)}."
+                )
+
     def __hash__(self):
-        return hash((self.tasks, self.units, tuple(self.choices.items()), self.fingerprint))
+        choices, masks = tuple(self.choices.items()), frozenset(self.masks.items())
+        return hash((self.tasks, self.units, choices, masks, self.fingerprint))
 
     def __reduce__(self):
         return Architecture.from_json, (self.to_json(),)
@@ -171,7 +201,12 @@ class Architecture:
             )
             for fusion in self.fusions
         ]
-        return self.replace(units=tuple(units), fusions=fusions)
+        return self.replace(
+            units=tuple(units),
+            masks={names[unit]: use for unit, use in self.masks.items()},
+            frozen=tuple(names[unit] for unit in self.frozen),
+            fusions=fusions,
+        )
 
     def choice(self, task, unit):
         """The choice of one task at one unit, by name."""
@@ -234,6 +269,11 @@ class Architecture:
                 values = [self._cost(kind, t) for t in (*self.tasks, None)]
                 rows.append([kind if kind == "parameters" else "FLOPs", *map(_count, values)])
             text += "\n\n" + _table(rows)
+        if self.masks:
+            text += "\n\nChannels that each task uses (and may change, where fewer):\n\n"
+            text += _table(self._mask_rows())
+        if self.frozen:
+            text += f"\n\nFrozen: the operators of {', '.join(self.frozen)}"
         if self.fusions:
             text += "\n\nAfter these units tasks exchange features:\n"
             text += "\n".join(f"  {fusion}" for fusion in self.fusions)
@@ -241,6 +281,17 @@ class Architecture:
             text += "\n\nNot every choice was open:\n"
             text += "\n".join(f"  {unit}: {limit}" for unit, limit in limits.items())
         return text
+
+    def _mask_rows(self):
+        rows = [["unit", "channels", *self.tasks]]
+        for unit, use in self.masks.items():
+            cells = []
+            for task in self.tasks:
+                used, changed = (round(100 * use.share(task, x)) for x in ("forward", "backward"))
+                fewer = use.backward[task] != use.forward[task]
+                cells.append(f"{used} % ({changed} %)" if fewer else f"{used} %")
+            rows.append([unit, str(use.channels), *cells])
+        return rows
 
     # JSON -------------------------------------------------------------------------------------
 
@@ -296,7 +347,7 @@ def _frozen(data):
 
 
 def _thawed(data):
-    if isinstance(data, Fusion):
+    if isinstance(data, (Fusion, ChannelUse)):
         return _thawed(data.to_data())
     if isinstance(data, Mapping):
         return {key: _thawed(value) for key, value in data.items()}

@@ -81,15 +81,18 @@ class Assembly:
             `blend(call, copies, weights, tensor_of) -> tensor`,
             `mix(weights, tensors) -> tensor`, `switch(weights, groups, branches) -> tensors`,
             `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`,
-            `activate(unit, tensor) -> tensor` and `fuse(fusion, tensors, gates) -> tensors`.
+            `activate(unit, tensor) -> tensor`, `fuse(fusion, tensors, gates) -> tensors` and
+            `mask(value, mask, tensor) -> tensor`.
         gates: mapping from the name of a fusion to its open gates, see `assemble`.
+        selection: `ChannelSelection` or `None`.
     """
 
-    def __init__(self, graph, units, executor, gates=types.MappingProxyType({})):
+    def __init__(self, graph, units, executor, gates=types.MappingProxyType({}), selection=None):
         self.graph = graph
         self.units = units
         self.executor = executor
         self.gates = gates
+        self.selection = selection
         self.memo = {}
         self.touched = {}
         self.readable = {}
@@ -160,7 +163,18 @@ class Assembly:
             lambda: self.executor.run(call, copy, lambda value: values[value].tensor),
         )
         for i, result in enumerate(results):
-            values[Value(call.index, i)] = result
+            value = Value(call.index, i)
+            values[value] = self._masked(task, value, result)
+
+    def _masked(self, task, value, result):
+        """What is left of a result for a task that does not use all of its channels."""
+        mask = self.selection and self.selection.mask(task, value)
+        if not mask:
+            return result
+        key = ("mask", value, mask, result.key)
+        return self._remember(task, key, lambda: [self.executor.mask(value, mask, result.tensor)])[
+            0
+        ]
 
     def _unit(self, task, unit, choice, values):
         """Writes what a unit hands on into `values`."""
@@ -308,7 +322,15 @@ class Assembly:
 
 
 def assemble(
-    graph, units, tasks, resolve, executor, inputs, fusions=(), gates=types.MappingProxyType({})
+    graph,
+    units,
+    tasks,
+    resolve,
+    executor,
+    inputs,
+    fusions=(),
+    gates=types.MappingProxyType({}),
+    selection=None,
 ):
     """Computes the features of every task; the one function behind every model.
 
@@ -327,11 +349,14 @@ def assemble(
             fusions of a unit read of the paths what was there before them.
         gates: mapping from the name of a fusion to one number for each of its sources but the
             first; fusions that are not in it read all sources fully.
+        selection: `ChannelSelection` or `None`. The channels that tasks use, where not all. Tasks
+            that use the same channels of the same result share what follows.
 
     Returns:
         A dict from task to the tensor of its features.
     """
-    found = Assembly(graph, units, executor, gates).features(tasks, resolve, inputs, fusions)
+    assembly = Assembly(graph, units, executor, gates, selection)
+    found = assembly.features(tasks, resolve, inputs, fusions)
     return {task: result.tensor for task, result in found.items()}
 
 

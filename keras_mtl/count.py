@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keras_mtl.assemble import Assembly, needed_calls
 from keras_mtl.graph import flops, parameters
+from keras_mtl.graph.channel_selection import pruned_flops, pruned_parameters, union
 from keras_mtl.layers.fusions import fusion_costs
 
 
@@ -44,6 +45,9 @@ class Counter:
     def fuse(self, fusion, tensors, gates):
         return [None] * len(fusion.targets)
 
+    def mask(self, value, mask, tensor):
+        return None
+
 
 class Needs(NamedTuple):
     """What a set of paths needs.
@@ -56,6 +60,7 @@ class Needs(NamedTuple):
         fusions: list of `Fusion`.
         costs: `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the
             heads, or `None` where the backbone leaves sizes open.
+        masks: list of `(value, mask)`: which results some task does not use all channels of.
     """
 
     copies: list
@@ -64,15 +69,19 @@ class Needs(NamedTuple):
     activations: list
     fusions: list
     costs: dict | None
+    masks: list = ()
 
 
-def count(graph, units, tasks, resolve, fusions=()):
+def count(graph, units, tasks, resolve, fusions=(), selection=None):
     """What a set of paths needs, without making a model; `tasks` and the rest as in `assemble`.
+
+    A task costs what its own network costs when the channels that it does not use are cut off;
+    together, tasks need the channels that any of them uses.
 
     Returns:
         A `Needs`.
     """
-    assembly = Assembly(graph, units, Counter())
+    assembly = Assembly(graph, units, Counter(), selection=selection)
     tasks = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks)
     nothing = [None] * len(graph.inputs)
     assembly.features(tasks, resolve, dict.fromkeys(tasks.values(), nothing), fusions)
@@ -87,19 +96,23 @@ def count(graph, units, tasks, resolve, fusions=()):
         list(dict.fromkeys(key[1] for key in together if key[0] == "activate")),
         [by_fusion[key[1]] for key in together if key[0] == "fuse"],
     )
+    masks = list(dict.fromkeys(key[1:3] for key in together if key[0] == "mask"))
     if not sizes_known(graph):
-        return Needs(*found, None)
+        return Needs(*found, None, masks)
     by_name = units_by_name(units, fusions)
-    alone = {task: _cost(graph, by_name, by_fusion, touched[task]) for task in touched}
-    whole = _cost(graph, by_name, by_fusion, together)
+    alone = {
+        task: _cost(graph, by_name, by_fusion, keys, _cut(selection, {task: keys}))
+        for task, keys in touched.items()
+    }
+    whole = _cost(graph, by_name, by_fusion, together, _cut(selection, touched))
     costs = {
         kind: {"tasks": {t: alone[t][kind] for t in alone}, "together": whole[kind]}
         for kind in ("parameters", "flops")
     }
-    return Needs(*found, costs)
+    return Needs(*found, costs, masks)
 
 
-_WEIGHTLESS = ("mix", "sample", "activate")
+_WEIGHTLESS = ("mix", "sample", "activate", "mask")
 
 
 def _copies_of(graph, key):
@@ -111,9 +124,21 @@ def _copies_of(graph, key):
     return [(graph.calls[key[0]].key, key[1])]
 
 
-def _cost(graph, by_name, by_fusion, keys):
+def _cut(selection, touched):
+    """A function of a remembered result: the channels in and out that each of the tasks needs."""
+
+    def parts(key):
+        if not selection or key[1] is None or not selection.touches(key[0]):
+            return []
+        users = [task for task, keys in touched.items() if key in keys]
+        return [(selection.inputs(t, key[0]), selection.outputs(t, key[0])) for t in users]
+
+    return parts
+
+
+def _cost(graph, by_name, by_fusion, keys, parts_of):
     """Parameters and FLOPs behind a set of remembered results; parameters once for each copy."""
-    sizes, work = {}, 0
+    sizes, work, cut = {}, 0, {}
     calls = {call.key: call for call in graph.calls}
     for key in keys:
         if key[0] == "project":
@@ -126,11 +151,17 @@ def _cost(graph, by_name, by_fusion, keys):
             work += extra
         elif key[0] == "normalise":
             sizes[key[:3]] = 4 * graph.spec(by_name[key[1]].output).shape[-1]
+        elif parts := parts_of(key):
+            call = graph.calls[key[0]]
+            work += pruned_flops(graph, call, *map(union, zip(*parts, strict=True)))
+            cut.setdefault((call.key, key[1]), []).extend(parts)
         elif key[0] not in _WEIGHTLESS:
             work += call_flops(graph, graph.calls[key[1] if key[0] == "blend" else key[0]])
             # What no task owns a copy of may have numbers too: the statistics of `Normalization`.
             for copy in _copies_of(graph, key) or [(graph.calls[key[0]].key, None)]:
                 sizes[copy] = parameters(calls[copy[0]].operation)
+    for copy, parts in cut.items():
+        sizes[copy] = pruned_parameters(calls[copy[0]].operation, parts)
     return {"parameters": sum(sizes.values()), "flops": work}
 
 

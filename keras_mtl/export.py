@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_mtl.models.extract import has_masks
 from keras_mtl.report import say
 
 
@@ -10,7 +11,8 @@ def export_saved_model(model, filepath, *, verbose=True):
     """Writes a SavedModel with endpoint `"serve"` (all tasks) and one endpoint per task.
 
     Every endpoint takes the inputs by name and returns a dict. Tensors keep the names of the
-    backbone's inputs and of the tasks; an endpoint holds no operation that its tasks do not need.
+    backbone's inputs and of the tasks; an endpoint holds no operation that its tasks do not need,
+    and of masked operators only the channels that its task uses (`"serve"` has all channels).
     Where tasks have their own inputs, these are named by the set, or `<set>_<name>` if it has
     several; a task's endpoint takes its own only.
     The file loads with `tf.saved_model.load`, in a process without Keras or this library.
@@ -26,6 +28,9 @@ def export_saved_model(model, filepath, *, verbose=True):
     archive.add_endpoint("serve", _endpoint(model.network), signature)
     for task in model.task_names:
         network = model.task_network(task)
+        if has_masks(network):
+            network = model.extract(task)
+            archive.track(network)
         archive.add_endpoint(task, _endpoint(network, task), _signature(network))
     archive.write_out(str(filepath), verbose=False)
     if verbose:

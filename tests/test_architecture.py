@@ -8,7 +8,7 @@ import re
 import pytest
 
 import keras_mtl
-from keras_mtl import Architecture, ArchitectureError, Fusion
+from keras_mtl import Architecture, ArchitectureError, ChannelUse, Fusion
 from tests import toys
 
 CHOICES = {"a": ("shared", "own", "skip"), "b": ("shared", "ab", "shared")}
@@ -24,6 +24,7 @@ def plan(**changes):
     return Architecture(**{**settings, **changes})
 
 
+USE = ChannelUse({"a": "10", "b": "01"})
 FUSION = Fusion("f", "nddr", "stem", [("a", "stem"), ("b", "stem")], ["a"], {"w_own": 0.9})
 
 
@@ -33,7 +34,8 @@ def full():
         granularity="operator",
         normalisation="task",
         projections="task",
-        masks={"stem": {"a": [1, 0], "b": [0, 1]}},
+        masks={"stem": {"forward": {"a": [1, 0], "b": [1, 1]}, "backward": {"a": "00", "b": "01"}}},
+        frozen=["block1"],
         fusions=(FUSION, dataclasses.replace(FUSION, name="g", targets=["b"]).to_data()),
         origin={"strategy": "adashare", "seed": 0, "settings": {"temperature": (5.0, 0.1)}},
         costs={
@@ -108,12 +110,21 @@ def test_equality_ignores_origin_and_costs():
         {"granularity": "stage"},
         {"normalisation": "task"},
         {"projections": "task"},
-        {"masks": {"stem": {"a": (1,)}}},
+        {"frozen": ("stem",)},
         {"fusions": (FUSION,)},
     ],
 )
 def test_everything_else_counts(changes):
     assert plan(**changes) != plan()
+
+
+def test_masks_count():
+    plain = plan(granularity="operator")
+    masked = plain.replace(masks={"stem": USE})
+    assert masked != plain and hash(masked) != hash(plain)
+    assert masked == plain.replace(masks={"stem": USE.to_data()})
+    backward = ChannelUse(USE.forward, {"a": "00", "b": "01"})
+    assert masked != plain.replace(masks={"stem": backward})
 
 
 def test_the_order_of_tasks_counts():
@@ -139,7 +150,7 @@ def test_nothing_can_be_changed():
     with pytest.raises(TypeError):
         made.origin["settings"]["temperature"] = 1
     with pytest.raises(TypeError):
-        made.masks["stem"]["a"][0] = 1
+        made.masks["stem"].forward["a"] = "11"
 
 
 def test_the_makers_dicts_may_change_afterwards():
@@ -190,6 +201,14 @@ def test_summary():
             "----------  --  ------  --------",
             "parameters  10  2.00 k    2.00 k",
             "FLOPs        1  3.50 M    7.25 G",
+            "",
+            "Channels that each task uses (and may change, where fewer):",
+            "",
+            "unit  channels           a             b",
+            "----  --------  ----------  ------------",
+            "stem         2  50 % (0 %)  100 % (50 %)",
+            "",
+            "Frozen: the operators of block1",
             "",
             "After these units tasks exchange features:",
             "  stem: nddr of a, b for a",
@@ -260,6 +279,44 @@ def test_choices_of_another_number_or_kind():
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"granularity": "block"},
+            "`masks` need units that are single operators. Received: masks with "
+            "granularity='block'. Use granularity 'operator'.",
+        ),
+        (
+            {"masks": {"stam": USE}},
+            "`masks` must name units of the architecture. Received: 'stam'. Did you mean 'stem'?",
+        ),
+        (
+            {"frozen": ("stam",)},
+            "`frozen` must name units of the architecture. Received: 'stam'. Did you mean 'stem'?",
+        ),
+        (
+            {"masks": {"stem": ChannelUse({"a": "10", "c": "01"})}},
+            "`masks['stem']` must have a mask for each of the tasks ['a', 'b']. Received: masks "
+            "for ['a', 'c'].",
+        ),
+        (
+            {"masks": {"stem": {"a": "10", "b": "01"}}},
+            "Masks must be a `ChannelUse`, or a mapping with `forward` and `backward`. Received: "
+            "{'a': '10', 'b': '01'}.",
+        ),
+    ],
+)
+def test_masks_that_do_not_fit(changes, message):
+    refused(message, lambda: plan(**{"granularity": "operator", "masks": {"stem": USE}} | changes))
+
+
+def test_units_of_other_names():
+    masked = plan(granularity="operator", masks={"block1": USE}, frozen=("stem",))
+    renamed = masked.renamed(("x", "y", "z"))
+    assert dict(renamed.masks) == {"y": USE} and renamed.frozen == ("x",)
+
+
 def test_an_unknown_normalisation():
     refused(
         "`normalisation` must be one of ('shared', 'task'). Received: normalisation='mine'.",
@@ -323,6 +380,7 @@ def test_missing_and_unknown_fields():
 KINDS = {
     "tasks": "a sequence of different names",
     "units": "a sequence of different names",
+    "frozen": "a sequence of different names",
     "fusions": "a sequence",
     "masks": "a mapping",
     "origin": "a mapping",

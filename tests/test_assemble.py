@@ -430,8 +430,10 @@ def test_costs_alone_and_together():
         "b": "shared shared shared shared",
         "c": "shared skip shared shared",
     }
-    copies, projections, normalisations, activations, fusions, costs = costs_of(toys.mlp(), choices)
-    assert projections == normalisations == activations == fusions == []
+    needs = costs_of(toys.mlp(), choices)
+    copies, costs = needs.copies, needs.costs
+    assert needs.projections == needs.normalisations == needs.activations == []
+    assert needs.fusions == needs.masks == []
     assert copies == [
         ("stem", "shared"),
         ("block1", "shared"),

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(keras_mtl.__file__).parent
 # A module may import modules of its own layer and of layers below it.
 LAYERS = [
     {"checks", "errors", "report", "versioned_json"},
-    {"fusion"},
+    {"channel_use", "fusion"},
     {"architecture", "task"},
     {"graph"},
     {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},

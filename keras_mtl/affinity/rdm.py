@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from keras_mtl.affinity._feature_model import feature_model
 from keras_mtl.affinity._feature_store import FeatureStore
 from keras_mtl.affinity._image_batches import image_batches
 from keras_mtl.checks import check_names
+from keras_mtl.graph import feature_model
 
 
 def representation_dissimilarity(

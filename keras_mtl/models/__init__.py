@@ -1,6 +1,7 @@
 """Models: `MultiTaskModel` trains a decided architecture, `MultiTaskSearchModel` an open one."""
 
 from keras_mtl.models.derive import derive
+from keras_mtl.models.distillation_proxy import DistillationProxy
 from keras_mtl.models.loss_weighting import (
     DynamicWeightAverage,
     EqualWeighting,
@@ -12,6 +13,7 @@ from keras_mtl.models.multi_task_search_model import MultiTaskSearchModel
 from keras_mtl.models.task_model import TaskModel
 
 __all__ = [
+    "DistillationProxy",
     "DynamicWeightAverage",
     "EqualWeighting",
     "LossWeighting",

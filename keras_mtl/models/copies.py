@@ -10,7 +10,7 @@ from keras_mtl.architecture import SHARED
 from keras_mtl.count import source_specs, units_by_name
 from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
-from keras_mtl.layers import Projection, SelectOrSkip
+from keras_mtl.layers import ChannelMask, Projection, SelectOrSkip
 from keras_mtl.layers.fusions import fusion_kind
 from keras_mtl.strategies.strategy import child_seed
 
@@ -75,6 +75,13 @@ class Copies:
             self.fusions[fusion.name] = layer = _fusion(graph, by_name, fusion, seed)
             if not isinstance(source, str) and fusion.name in source:
                 hand_weights(layer, fusion.name, SHARED, None, source)
+        self.masks = {}
+        for value, mask in dict.fromkeys(x for need in needs for x in need.masks):
+            number = 1 + sum(known == value for known, _ in self.masks)
+            name = f"{graph.calls[value.node].key}.mask{number}"
+            spec = graph.spec(value)
+            self.masks[value, mask] = layer = ChannelMask(mask, name=name, dtype=spec.dtype)
+            layer.build(spec.shape)
         self.mixer = SelectOrSkip(name="mix")
         self.mixer.built = True
 
@@ -86,6 +93,7 @@ class Copies:
             *self.normalisations.values(),
             *self.activations.values(),
             *self.fusions.values(),
+            *self.masks.values(),
         ]
         different = {id(layer): layer for layer in layers}.values()
         return [layer for layer in different if isinstance(layer, keras.layers.Layer)]
@@ -132,6 +140,9 @@ class Copies:
 
     def fuse(self, fusion, tensors, gates):
         return fusion_kind(fusion).run(self.fusions[fusion.name], tensors, gates)
+
+    def mask(self, value, mask, tensor):
+        return self.masks[value, mask](tensor)
 
 
 def layer_name(key, copy):

@@ -6,7 +6,13 @@ from keras_mtl.architecture import SKIP
 from keras_mtl.assemble import assemble, resolve_architecture
 from keras_mtl.count import count
 from keras_mtl.errors import ArchitectureError
-from keras_mtl.graph import can_project, find_units
+from keras_mtl.graph import (
+    ChannelSelection,
+    can_project,
+    find_units,
+    is_normalisation,
+    is_weighted,
+)
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
@@ -32,10 +38,12 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     sets = input_sets(tasks)
     check_input_sets(graph, sets)
     fusions = architecture.fusions
-    needs = count(graph, units, sets, resolve, fusions)
+    selection = selected_channels(graph, architecture)
+    needs = count(graph, units, sets, resolve, fusions, selection)
     copies = Copies(graph, units, [needs], seed, source)
+    _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
-    features = assemble(graph, units, sets, resolve, copies, inputs, fusions)
+    features = assemble(graph, units, sets, resolve, copies, inputs, fusions, selection=selection)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
@@ -50,7 +58,8 @@ def with_costs(graph, tasks, architecture):
     units = find_units(graph, architecture.granularity)
     architecture = fitted(graph, units, tasks, architecture)
     resolve = resolve_architecture(architecture)
-    needs = count(graph, units, input_sets(tasks), resolve, architecture.fusions)
+    selection = selected_channels(graph, architecture)
+    needs = count(graph, units, input_sets(tasks), resolve, architecture.fusions, selection)
     heads = {task.name: clone_head(task, graph.features, 0) for task in tasks}
     return architecture.replace(costs=with_heads(needs.costs, graph, heads))
 
@@ -111,17 +120,13 @@ def fitted(graph, units, tasks, architecture):
     if same and len(architecture.units) == len(searchable):
         architecture = architecture.renamed(searchable)
     architecture.check_backbone(graph.fingerprint, searchable)
-    if architecture.masks:
-        raise ArchitectureError(
-            "`architecture` must have no masks: this version cannot build them. "
-            f"Received: {len(architecture.masks)} masks."
-        )
     names = tuple(task.name for task in tasks)
     if architecture.tasks != names:
         raise ArchitectureError(
             f"`architecture` must be for the tasks {list(names)}, in this order. "
             f"Received: an architecture for {list(architecture.tasks)}."
         )
+    selected_channels(graph, architecture)
     for unit in units:
         skips = unit.searchable and any(architecture.choice(t, unit.name) == SKIP for t in names)
         if skips and not _can_skip(graph, unit, architecture.granularity):
@@ -130,6 +135,39 @@ def fitted(graph, units, tasks, architecture):
                 f"{unit.name!r}, whose output nothing of the shape of its input can replace."
             )
     return architecture
+
+
+def selected_channels(graph, architecture):
+    """The `ChannelSelection` of an architecture's masks; refuses masks that cannot be built."""
+    if architecture.masks and architecture.fusions:
+        raise ArchitectureError(
+            "`architecture` must have masks or fusions, not both. Received: "
+            f"{len(architecture.masks)} masks and {len(architecture.fusions)} fusions."
+        )
+    masks = {unit: use.forward for unit, use in architecture.masks.items()}
+    selection = ChannelSelection(graph, masks)
+    for call in graph.calls:
+        skipped = [
+            task
+            for task in architecture.tasks
+            if selection.touches(call.index)
+            and call.key in architecture.units
+            and architecture.choice(task, call.key) == SKIP
+        ]
+        if skipped:
+            raise ArchitectureError(
+                "`architecture` must not skip an operator whose channels are masked, or that "
+                f"reads masked channels. Received: task {skipped[0]!r} skips {call.key!r}."
+            )
+    return selection
+
+
+def _freeze(copies, graph, units, frozen):
+    """Takes the operators of some units from the variables that training moves."""
+    keys = {graph.calls[i].key for unit in units if unit.name in frozen for i in unit.calls}
+    for (key, _), layer in copies.layers.items():
+        if key in keys and is_weighted(layer) and not is_normalisation(layer):
+            layer.trainable = False
 
 
 def _can_skip(graph, unit, granularity):

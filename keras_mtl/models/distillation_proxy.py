@@ -7,11 +7,10 @@ from keras import ops
 from keras_mtl.count import Needs
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.sample_tasks import sample_tasks
-from keras_mtl.graph import INPUT, read
+from keras_mtl.graph import INPUT, feature_model, read
 from keras_mtl.graph.channel_selection import bits
-from keras_mtl.graph.feature_model import feature_model
 from keras_mtl.metrics import relative_performance
-from keras_mtl.models.copies import Copies, clone_head
+from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.models.student import Joined, Tail, TaskMask, squared_errors
 from keras_mtl.models.update_scales import scales_of
@@ -21,7 +20,7 @@ BATCH = 256  # examples of a batch where nothing is trained
 
 
 class DistillationProxy(MultiTaskModel):
-    r"""Learns the teachers' features with the last stages of the network, under a partition's masks.
+    r"""Learns teachers' features with the last stages of the network, under a partition's masks.
 
     Every task's *teacher* is its trained single-task network. The *student* is the common network's
     last stages, shared by the tasks under the masks of a partition, with normalisation layers per
@@ -44,7 +43,13 @@ class DistillationProxy(MultiTaskModel):
             two thirds of them.
         batch_size: int.
         learning_rate: float.
+        initial_weights: a model of this library with the first weights, or `None`: the backbone's.
         seed: int.
+
+    Attributes:
+        targets: dict from task to `(what goes into the student, what is to come out)`, arrays; the
+            second are the block outputs, flat and joined.
+        teacher_results: task -> metric -> value of the teachers on validation data.
 
     Raises:
         UnsupportedBackboneError: when the last stages read more than one value of the first.
@@ -86,6 +91,7 @@ class DistillationProxy(MultiTaskModel):
         steps=3000,
         batch_size=4,
         learning_rate=1.0,
+        initial_weights=None,
         seed=0,
         name=None,
     ):
@@ -93,13 +99,15 @@ class DistillationProxy(MultiTaskModel):
         missing = [task.name for task in tasks if task.name not in teachers]
         if missing:
             raise ValueError(
-                f"`teachers` must have a trained model for every task. Received: none for {missing}."
+                "`teachers` must have a trained model for every task. "
+                f"Received: none for {missing}."
             )
         graph = read(backbone)
         tail = Tail(graph, frozen)
         names = [task.name for task in tasks]
-        needs = Needs(tail.copies(names), [], [], [], [], [], None)
-        copies = Copies(graph, (), [needs], seed)
+        needs = Needs(tail.copies(names), [], [], [], [], costs=None)
+        source = BACKBONE if initial_weights is None else initial_weights.named_layers()
+        copies = Copies(graph, (), [needs], seed, source)
         masks = {
             (task, place.name): TaskMask(place.channels, name=f"{place.name}.mask.{task}")
             for task in names
@@ -117,15 +125,13 @@ class DistillationProxy(MultiTaskModel):
         self._teachers = {t: feature_model(teachers[t], tail.locations(graph)) for t in names}
         self._students = {t: keras.Model(inputs[t], found[-1]) for t, found in blocks.items()}
         self._judge = _judge(graph, tasks, teachers, seed)
-        self._targets, self._held_out, self.teacher_results = None, None, None
+        self.targets, self._held_out, self.teacher_results = None, None, None
         self._scales = {task: self._scale_variables(task) for task in names}
         self._first = self.get_weights()
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
             [round(2 * steps / 3)], [learning_rate, learning_rate / 10]
         )
-        self.compile(
-            keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=1e-5)
-        )
+        self.compile(keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=1e-5))
 
     # Teachers' features ---------------------------------------------------------------------------
 
@@ -137,11 +143,11 @@ class DistillationProxy(MultiTaskModel):
                 tasks read the same inputs.
             limit: int or `None`. At most so many examples of every task, the first ones.
         """
-        self._targets, self._held_out, finals = {}, {}, {}
+        self.targets, self._held_out, finals = {}, {}, {}
         for task in self._given:
             x, _ = _examples(train, task, limit)
             source, ends = self._features(task.name, x)
-            self._targets[task.name] = source, ops.convert_to_numpy(Joined()(ends))
+            self.targets[task.name] = source, ops.convert_to_numpy(Joined()(ends))
             x, y = _examples(validation, task, limit)
             source, ends = self._features(task.name, x)
             self._held_out[task.name] = source, y
@@ -176,13 +182,15 @@ class DistillationProxy(MultiTaskModel):
         Raises:
             ValueError: before `prepare`, and for an architecture with masks elsewhere.
         """
-        if self._targets is None:
+        if self.targets is None:
             raise ValueError("`score` needs the teachers' features. Call `prepare(...)` first.")
         self.begin(architecture)
-        turns = sample_tasks(
-            self._targets, self.batch_size, steps_per_epoch=self.steps, seed=seed
-        )
+        turns = sample_tasks(self.targets, self.batch_size, steps_per_epoch=self.steps, seed=seed)
         self.fit(turns, verbose=0)
+        return self.measure()
+
+    def measure(self):
+        """How well the teachers' heads do on what the student gives now; as `score` returns it."""
         finals = {
             task: (student.predict(self._held_out[task][0], batch_size=BATCH, verbose=0), y)
             for task, student in self._students.items()

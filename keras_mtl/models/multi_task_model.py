@@ -4,10 +4,13 @@ import keras
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.data.sampled_dataset import SampledDataset
+from keras_mtl.errors import DataError
 from keras_mtl.export import export_saved_model
 from keras_mtl.models.check_data import check_turns
+from keras_mtl.models.extract import extract
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.models.task_steps import TaskSteps
+from keras_mtl.models.update_scales import update_scales
 from keras_mtl.task import Task
 
 
@@ -108,8 +111,15 @@ class MultiTaskModel(TaskModel):
             self._task_steps.make_optimizers()
 
     def check_training_data(self, x, y=None, sample_weight=None):
+        masks = self.architecture.masks.values() if self.architecture is not None else ()
         if isinstance(x, SampledDataset):
             check_turns(self, x)
+        elif any(use.backward != use.forward for use in masks):
+            raise DataError(
+                "Backward masks need steps of one task each: a step on all tasks at once cannot "
+                "tell whose update a channel gets. Received: an architecture with backward masks, "
+                "and data of all tasks at once. Use `fit(keras_mtl.data.sample_tasks(...))`."
+            )
         super().check_training_data(x, y, sample_weight)
 
     def prepared(self, x, options):
@@ -147,12 +157,33 @@ class MultiTaskModel(TaskModel):
         if self.architecture is None:
             return super().identity()
         choices = {task: list(row) for task, row in self.architecture.choices.items()}
-        return {**super().identity(), "choices": choices}
+        found = {**super().identity(), "choices": choices}
+        if self.architecture.masks:
+            found["masks"] = {u: use.to_data() for u, use in self.architecture.masks.items()}
+        return found
 
     def task_network(self, task):
         """A functional model of one task's path and head alone, from its own inputs."""
         inputs = self._structure(self.input_sets[task])
         return keras.Model(inputs, self.network.output[task], name=f"{self.name}.{task}")
+
+    def extract(self, task):
+        """A functional model of one task alone, without the channels that its masks leave out.
+
+        It has smaller kernels and the same outputs; its parameters and FLOPs are those that
+        `architecture.parameters(task)` and `architecture.flops(task)` say. Its weights are copies
+        of their own. Where a task uses no channel of an operator, one stays, read with zeros.
+        """
+        return extract(self.task_network(task), self.seed or 0, f"{self.name}.{task}")
+
+    def update_scales(self, task):
+        """What training on a task may change: id of a variable -> factor of its final update.
+
+        A factor is 0 or 1, or an array of them that broadcasts to the variable:
+        `new = old + factor * (optimizer's new - old)`, after momentum and weight decay. Variables
+        that are not in it change fully.
+        """
+        return update_scales(self.task_network(task), self.architecture, task)
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.

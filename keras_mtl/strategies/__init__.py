@@ -6,6 +6,7 @@ from keras_mtl.strategies.auto_mtl import AutoMTL
 from keras_mtl.strategies.branched import Branched
 from keras_mtl.strategies.cross_stitch import CrossStitch
 from keras_mtl.strategies.edge_rule import EdgeRule
+from keras_mtl.strategies.feature_partition import FeaturePartition
 from keras_mtl.strategies.independent import Independent
 from keras_mtl.strategies.mtan import MTAN
 from keras_mtl.strategies.mtl_nas import MTLNAS
@@ -24,6 +25,7 @@ STRATEGIES = {
         AutoMTL,
         Branched,
         CrossStitch,
+        FeaturePartition,
         Independent,
         MTAN,
         MTLNAS,
@@ -72,6 +74,7 @@ __all__ = [
     "Branched",
     "CrossStitch",
     "EdgeRule",
+    "FeaturePartition",
     "FixedStrategy",
     "Independent",
     "MTAN",

@@ -160,7 +160,7 @@ def check_page(page, found):
     assert not reader.open
     assert len(reader.sources) > 15
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in reader.sources)
-    assert "a toy &amp; its tasks" in page
+    assert "A toy &amp; its tasks" in page
     assert all(html.escape(title) in page for title in found["titles"].values())
 
 

@@ -83,14 +83,6 @@ def test_metrics_may_be_functions():
     assert found["a_distance"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_masks_are_refused():
-    inputs = keras.Input((2,))
-    backbone = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    plan = keras_mtl.build(backbone, task(), "shared", seed=0).architecture
-    with pytest.raises(keras_mtl.ArchitectureError, match="this version cannot build them"):
-        keras_mtl.build(backbone, task(), architecture=plan.replace(masks={"dense": {"a": [1]}}))
-
-
 def test_a_curriculum_that_does_not_fit_is_refused():
     inputs = keras.Input((4,))
     x = inputs

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mtl.errors import UnsupportedBackboneError, suggestion
-from keras_mtl.graph import INPUT, Value, is_functional, read
+from keras_mtl.graph.backbone_graph import INPUT, Value, is_functional, read
 
 
 def feature_model(model, locations):
