@@ -21,20 +21,16 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "examples"))
 
-import costs
 import keras
-import methods
 import numpy as np
 import protocol
-import quality_report
-import quality_results
-import quality_tables
 import suites
 import tensorflow as tf
-from methods import EVERY, Seed
-from reasons import reason
+from fair import costs, methods, report, results, tables
+from fair.methods import EVERY, Seed
+from fair.reasons import reason
+from fair.trivial import trivial
 from training_log import Log, write
-from trivial import trivial
 
 import keras_mtl
 
@@ -43,7 +39,7 @@ AGAIN = "single_again"
 WORK = {"search": 0.0, "training": 1.0, "candidates": 1.0}
 
 
-def run(suite, asked, seeds, folder, results, *, quick=False):
+def run(suite, asked, seeds, folder, figures, *, quick=False):
     """Runs methods on a suite.
 
     Args:
@@ -51,7 +47,7 @@ def run(suite, asked, seeds, folder, results, *, quick=False):
         asked: list of names of methods.
         seeds: list of int.
         folder: path. Where everything is kept.
-        results: path of the JSON file with the figures.
+        figures: path of the JSON file with the figures.
         quick: bool. Tiny sizes.
 
     Returns:
@@ -62,8 +58,8 @@ def run(suite, asked, seeds, folder, results, *, quick=False):
         write(f"seed {seed}\n")
         setup = suite.experiment(seed, folder / f"seed{seed}", quick)
         for _ in run_seed(suite, setup, asked, took, len(seeds) - place - 1):
-            quality_results.save(results, folder, seeds[: place + 1])
-    return quality_results.load(results)
+            results.save(figures, folder, seeds[: place + 1])
+    return results.load(figures)
 
 
 def run_seed(suite, setup, asked, took, seeds_after):
@@ -195,7 +191,7 @@ def tell_time_left(rest, todo, took, single, seeds_after):
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", required=True, choices=suites.NAMES)
+    parser.add_argument("--suite", default="multidigits", choices=suites.NAMES)
     parser.add_argument(
         "--methods", nargs="+", default=["all"], help=f"all, ablations, {', '.join(EVERY)}"
     )
@@ -224,9 +220,9 @@ def main(arguments=None):
         arguments.results,
         quick=arguments.quick,
     )
-    text = "\n".join(quality_tables.tables(found))
+    text = "\n".join(tables.tables(found))
     (arguments.folder / "tables.md").write_text(text + "\n")
-    page = quality_report.write(found, arguments.folder)
+    page = report.write(found, arguments.folder)
     write(f"\n{text}\n\nThe report is {page}, the figures {arguments.results}.\n")
 
 

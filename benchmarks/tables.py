@@ -8,7 +8,7 @@ import argparse
 import json
 import pathlib
 
-import quality_tables
+from fair import tables as quality_tables
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results" / "speed.json"

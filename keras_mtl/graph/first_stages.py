@@ -18,7 +18,7 @@ def first_stages(graph, share):
     >>> import keras, keras_mtl
     >>> x = inputs = keras.Input((8, 8, 3))
     >>> for name in ("low", "middle", "high"):
-    ...     x = keras.layers.Conv2D(4, 3, strides=2, name=name)(x)
+    ...     x = keras.layers.Conv2D(4, 3, 2, padding="same", name=name)(x)
     >>> graph = keras_mtl.graph.read(keras.Model(inputs, x))
     >>> [graph.calls[index].key for index in sorted(keras_mtl.graph.first_stages(graph, 2 / 3))]
     ['low', 'middle']

@@ -36,12 +36,12 @@ def fit(target, outer, sizes, diagonal_weight, generator):
 def relaxed(problem, generator):
     """The problem with its last weights, and the fractions that solve it."""
     price = pricing(problem, generator)
-    weights, columns = problem.weights, relax(problem, price)
+    reweighted, columns = problem, relax(problem, price)
     thresholds, _ = _way(problem)
     for threshold in thresholds:
-        problem = problem.reweighted(columns, threshold, weights)
-        columns = relax(problem, price, columns)
-    return problem, columns
+        reweighted = problem.reweighted(columns, threshold)
+        columns = relax(reweighted, price, columns)
+    return reweighted, columns
 
 
 def _way(problem):

@@ -32,10 +32,11 @@ class Problem:
     def channels(self):
         return int(self.sizes.sum())
 
-    def reweighted(self, columns, threshold, weights):
-        """Weights that make the squares of errors beyond a threshold count linearly from here."""
+    def reweighted(self, columns, threshold):
+        """With weights that make the squares of errors beyond a threshold count linearly."""
         error = np.abs(columns.achieved() - self.target)
-        return dataclasses.replace(self, weights=weights * threshold / np.maximum(error, threshold))
+        weights = self.weights * threshold / np.maximum(error, threshold)
+        return dataclasses.replace(self, weights=weights)
 
 
 @dataclasses.dataclass(frozen=True)

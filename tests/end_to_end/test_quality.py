@@ -43,15 +43,25 @@ def untraced():
 
 @pytest.fixture
 def few_answers(monkeypatch):
-    import costs
+    from fair import costs
 
     monkeypatch.setattr(costs, "WARM", 1)
     monkeypatch.setattr(costs, "REPEATS", 1)
 
 
+def backbone(width=4):
+    """Two residual blocks of two layers, so that every method has something to choose."""
+    x = inputs = keras.Input((width,), name="features")
+    for block in ("low", "high"):
+        y = keras.layers.Dense(width, activation="tanh", name=f"{block}_first")(x)
+        y = keras.layers.Dense(width, name=f"{block}_second")(y)
+        x = keras.layers.Add(name=block)([x, y])
+    return keras.Model(inputs, x, name="blocks")
+
+
 def parts(tasks):
     """Training, validation and test data of a toy."""
-    x, y = toys.data(toys.mlp(blocks=2, width=4), tasks, examples=48)
+    x, y = toys.data(backbone(), tasks, examples=48)
     cuts = slice(0, 16), slice(16, 32), slice(32, 48)
     return [(x[cut], {name: labels[cut] for name, labels in y.items()}) for cut in cuts]
 
@@ -66,7 +76,7 @@ def toy_suite(samples=2):
         tasks = [toys.classification("first"), toys.classification("second")]
         train, validation, test = parts(tasks)
         return protocol.Experiment(
-            backbone=toys.mlp(blocks=2, width=4),
+            backbone=backbone(),
             tasks=tasks,
             train=train,
             search_data=keras_mtl.data.search_split(train, batch_size=8, seed=seed),
@@ -103,23 +113,20 @@ def without_times(found):
 
 @pytest.mark.slow
 def test_every_method(tmp_path, untraced, few_answers, capsys):
-    import methods
     import quality
-    import quality_report
-    import quality_tables
+    from fair import methods, report
+    from fair import tables as quality_tables
 
-    variants = ["stochastic_depth", "auto_mtl_random", "random_edges", "random_trees"]
+    variants = ["stochastic_depth", "auto_mtl_random", "random_edges", "random_partitions"]
     asked = methods.names(["all", *variants])
     found = quality.run(toy_suite(), asked, [0], tmp_path / "run", tmp_path / "toy.json")
-    assert list(found["left_out"]) == ["feature_partition"]
+    assert found["left_out"] == {}
     rows = found["seeds"]["0"]["rows"]
     expected = [name for name in ("single_task", "single_again", *asked)]
-    assert [name for name in expected if name not in rows] == ["feature_partition"]
-    assert list(found["titles"]) == list(rows)
+    assert list(found["titles"]) == list(rows) == expected
     # As many candidates for every method that decides, random ones too.
     deciding = [n for n in asked if n in rows and methods.EVERY[n].kind in ("search", "random")]
     assert {n: rows[n]["num_candidates"] for n in deciding} == dict.fromkeys(deciding, 2)
-    assert rows["branched"]["num_candidates"] == rows["random_trees"]["num_candidates"]
     best = rows["adashare"]
     assert best["validation_delta"] == max(c["validation_delta"] for c in best["candidates"])
     assert best["work"]["search"] > 0 and rows["mtl_nas"]["work"]["training"] == 0
@@ -130,7 +137,7 @@ def test_every_method(tmp_path, untraced, few_answers, capsys):
     text = "\n".join(quality_tables.tables(found))
     for title in found["titles"].values():
         assert text.count(f"| {title} |") == 3
-    page = quality_report.write(found, tmp_path / "run").read_text()
+    page = report.write(found, tmp_path / "run").read_text()
     check_page(page, found)
     # A second run makes nothing again.
     capsys.readouterr()
@@ -212,7 +219,7 @@ def figures(seeds, names=("single_task", "shared")):
 
 
 def test_tables_by_hand():
-    import quality_tables
+    from fair import tables as quality_tables
 
     found = figures([(0.0, 10.0), (0.0, 16.0)])
     lines = list(quality_tables.main_table(found))
@@ -226,7 +233,7 @@ def test_tables_by_hand():
 
 def test_reasons():
     import protocol
-    from reasons import reason
+    from fair.reasons import reason
 
     def setup(backbone, tasks):
         made = object.__new__(protocol.Experiment)
@@ -244,10 +251,12 @@ def test_reasons():
     assert "240 directions" in reason(setup(toys.mlp(), many), "random_edges", {})
     narrowing = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
     assert "skipped" in reason(setup(narrowing, tasks), "random_2", {})
+    assert reason(setup(backbone(), tasks), "random_partitions", {}) is None
+    assert "masked" in reason(residual, "feature_partition", {})
 
 
 def test_unknown_method():
-    import methods
+    from fair import methods
 
     with pytest.raises(SystemExit, match="must be all, ablations, or some of"):
         methods.names(["adashar"])
@@ -256,10 +265,10 @@ def test_unknown_method():
 
 def test_trivial_predictor():
     import protocol
-    import trivial
+    from fair import trivial
 
     made = object.__new__(protocol.Experiment)
-    made.backbone, made.batch_size, made.seed = toys.mlp(width=4), 4, 0
+    made.backbone, made.batch_size, made.seed = backbone(), 4, 0
     made.tasks = [
         toys.classification("class"),
         keras_mtl.Task(
@@ -314,7 +323,7 @@ def test_a_changed_number_is_seen(tmp_path):
 
 def test_data_in_the_repository_are_whole():
     """Every file of results holds what the tables need, and was not made by a quick run."""
-    import quality_tables
+    from fair import tables as quality_tables
 
     for path in (ROOT / "benchmarks" / "results").glob("quality_*.json"):
         found = json.loads(path.read_text())

@@ -99,6 +99,9 @@ def test_a_step_moves_nothing_of_another_task(partly_shared, optimizer):
     model = partly_shared(optimizer(), loss_weighting="uncertainty")
     model.fit(sample_tasks(classes(SIZES), 4, steps_per_epoch=4), verbose=0)
     assert min(model._task_steps.counts().values()) > 0  # so that all slots are in motion
+    slots = {task: [n for n in state(model) if n.startswith(f"slot of {task}")] for task in SIZES}
+    assert [name for name in slots["a"] if "block2.a" in name and "block2_bn.a" not in name]
+    assert not [name for name in slots["a"] if "block2.b" in name or "block2_bn.b" in name]
     one = sample_tasks(classes(SIZES), 4, steps_per_epoch=1)
     seen = set()
     for step in range(4, 9):
@@ -242,6 +245,33 @@ def test_scales_may_be_variables_that_change(partly_shared, traced):
         moved = (before != ops.convert_to_numpy(kernel)).any(axis=0)
         assert moved.tolist() == [bool(value) for value in values]
     assert sorted(traced) == ["a", "b"]
+
+
+def test_masked_channels_of_another_task_stay(tasks):
+    """Two halves of the channels, one for each task, under an optimizer that decays everything."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6,), name="x")
+    for number in (1, 2):
+        x = keras.layers.Dense(8, activation="tanh", name=f"dense{number}")(x)
+    halves = keras_mtl.strategies.FeaturePartition(
+        [[0.5, 0.0], [0.0, 0.5]], layers=["dense1"], frozen=0
+    )
+    model = keras_mtl.build(keras.Model(inputs, x), tasks, halves, seed=0)
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.5), run_eagerly=True)
+    kernels = [model.named_layers()[name].kernel for name in ("dense1", "dense2")]
+    one = sample_tasks(classes(SIZES), 4, steps_per_epoch=1)
+    moved = {}
+    for step in range(5):
+        before = [np.array(ops.convert_to_numpy(kernel)) for kernel in kernels]
+        model.fit(one, verbose=0)
+        first, second = (b != ops.convert_to_numpy(k) for b, k in zip(before, kernels, strict=True))
+        columns, rows = first.any(axis=0), second.any(axis=1)
+        assert columns.sum() == rows.sum() == 4
+        assert first[:, columns].all() and second[rows].all()
+        moved.setdefault(one.task_at(step), columns)
+        assert np.array_equal(moved[one.task_at(step)], columns)
+        assert np.array_equal(rows, columns)
+    assert np.array_equal(moved["a"], ~moved["b"])
 
 
 # Tracing, rows, validation ------------------------------------------------------------------------
