@@ -10,7 +10,6 @@ from keras_mtl.graph.channel_selection import ChannelSelection
 from keras_mtl.graph.channels import Channels, channels_of
 from keras_mtl.graph.costs import flops, parameters, register_flops
 from keras_mtl.graph.feature_model import FeatureModel, feature_model
-from keras_mtl.graph.first_layers import first_layers
 from keras_mtl.graph.first_stages import first_stages
 from keras_mtl.graph.operators import Support, register_operator, skip_kind, support
 from keras_mtl.graph.places import Place, alternate_places, find_places, no_places, place_of
@@ -43,7 +42,6 @@ __all__ = [
     "feature_model",
     "find_places",
     "find_units",
-    "first_layers",
     "first_stages",
     "flops",
     "is_functional",

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import keras_mtl
-from keras_mtl.graph import INPUT, Value, context_calls, find_units, read
+from keras_mtl.graph import INPUT, Value, context_calls, find_units, first_stages, read
 from keras_mtl.graph.units import GRANULARITIES
 from tests import toys
 
@@ -450,3 +450,12 @@ def test_another_granularity_is_refused():
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         find_units(read(toys.mlp()), "layer")
+
+
+def test_first_stages():
+    graph = read(toys.residual(blocks=3, downsample=(2, 3)))
+    stages = [set(unit.calls) for unit in find_units(graph, "stage") if unit.searchable]
+    assert len(stages) == 3
+    assert first_stages(graph, 0) == set() == first_stages(graph, 0.3)
+    assert first_stages(graph, 2 / 3) == stages[0] | stages[1] == first_stages(graph, 2)
+    assert first_stages(graph, 1) == stages[0]

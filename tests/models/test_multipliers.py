@@ -7,7 +7,6 @@ import toys
 from keras import layers, ops
 
 import keras_mtl
-from keras_mtl.graph import first_layers
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.multipliers import factors_of
 
@@ -85,8 +84,7 @@ def test_nothing_is_computed_for_what_does_not_move(normalised_mlp, monkeypatch)
     monkeypatch.setattr(tensorflow_step, "_apply", record)
     backbone, tasks = normalised_mlp(), [toys.regression("a")]
     model = keras_mtl.build(backbone, tasks, "shared", seed=0)
-    frozen = dict.fromkeys(first_layers(backbone), 0.0)
-    assert list(frozen) == ["stem", "block1"]
+    frozen = dict.fromkeys(("stem", "block1"), 0.0)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.5)
     model.compile(optimizer, multipliers=frozen, run_eagerly=True)
     before = {name: np.array(value) for name, value in kernels(model).items()}
@@ -205,46 +203,3 @@ def test_a_search_has_factors_for_its_weights(normalised_mlp):
     scaled, free = models
     assert not scaled["stem"].any() and free["stem"].any()
     np.testing.assert_allclose(scaled["block1"], 0.5 * free["block1"], atol=1e-6)
-
-
-# First layers -----------------------------------------------------------------------------------
-
-
-def test_first_layers_go_by_depth():
-    """stem 1, block1 2, block2 3, block3 4 and 5; its shortcut is as deep as block3."""
-    backbone = toys.residual(blocks=3, downsample=(3,))
-    names = ["stem", "block1", "block2", "block3", "block3_shortcut", "block3_second"]
-    assert first_layers(backbone, 1.0) == names
-    assert first_layers(backbone, 0.8) == names[:5]
-    assert first_layers(backbone, 0.79) == names[:3]
-    assert first_layers(backbone) == names[:3]
-    assert first_layers(backbone, 0.1) == []
-    assert first_layers(toys.chain((4, 4, 4))) == ["conv1", "conv2"]
-    assert len(first_layers(toys.siamese(), 0.5)) == 1  # a shared layer once
-
-
-@pytest.mark.parametrize("share", [0, 1.1, "half", True])
-def test_share_of_first_layers(share):
-    with pytest.raises(ValueError) as caught:
-        first_layers(toys.mlp(), share)
-    assert str(caught.value) == (
-        f"`share` must lie above 0 and be at most 1. Received: share={share!r}."
-    )
-
-
-def test_frozen_layers_are_found_in_every_model():
-    """Copies for tasks have the name of the layer in front."""
-    backbone = toys.residual(blocks=3)
-    frozen = dict.fromkeys(first_layers(backbone), 0.0)
-    tasks = toys.tasks()
-    for strategy in ("shared", "independent", "auto_mtl"):
-        model = keras_mtl.build(backbone, tasks, strategy, seed=0)
-        model.compile(multipliers=frozen)
-        scales = model.step_scales()
-        kernels = [
-            name
-            for name, layer in model.named_layers().items()
-            if layer.weights and id(layer.weights[0]) in scales
-        ]
-        assert {name.split(".")[0] for name in kernels} == {"stem", "block1"}
-        assert not [name for name in kernels if "bn" in name]
