@@ -41,7 +41,7 @@ def update(
         extra: function that returns a scalar to add to the loss, or `None`.
         scales: mapping from `id(variable)` to a factor of what the optimizer, momentum and weight
             decay would change: a number, or an array or variable that broadcasts to it. 0 keeps a
-            value bit for bit; with the number 0 no gradient is computed.
+            value bit for bit; with the number 0 or an array of zeros no gradient is computed.
     """
     x, y, sample_weight = batch
     variables = [v for v in variables if not _is_number(scales.get(id(v)), 0.0)]
@@ -114,7 +114,13 @@ def _scale_updates(variables, old, scales):
 
 
 def _is_number(scale, number):
-    return isinstance(scale, numbers.Real) and scale == number
+    """Whether a scale is one known number all over.
+
+    An array of zeros must not come into the graph: TensorFlow folds the choice that it makes, and
+    then sometimes puts the old value back before the optimizer moves it (seen with 2.21).
+    """
+    known = isinstance(scale, (numbers.Real, np.ndarray))
+    return known and bool(np.all(np.equal(scale, number)))
 
 
 def _values(variables):

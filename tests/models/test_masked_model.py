@@ -210,7 +210,7 @@ def test_applications(name):
     assert model.architecture.flops("a") < model.architecture.flops("b") < whole.flops("a")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random_masks(data):
     backbone, tasks = partitioned.dense(width=4), partitioned.tasks(3)
