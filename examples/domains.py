@@ -9,7 +9,8 @@ exported, where every domain's endpoint has only its channels.
 
     KERAS_MTL_DATA=/path/to/data python examples/domains.py                  # 10 minutes
     KERAS_MTL_DATA=/path/to/data python examples/domains.py --seeds 0 1 2 \\
-        --steps 1800 --trials 200                                            # table 2, hours
+        --steps 1800 --trials 200 --partitions independent "share half" \\
+        "share all" evolved                                                  # table 2, hours
     KERAS_MTL_DATA=/path/to/data python examples/domains.py --correlation 20 # table 1, an hour
     KERAS_MTL_DATA=/path/to/data python examples/domains.py --quick          # does it run?
 
@@ -40,6 +41,7 @@ from keras_mtl.partition import Partition, PartitionSpace
 from keras_mtl.strategies import FeaturePartition
 
 FROZEN = 2 / 3
+PARTITIONS = ("independent", "share half", "share all", "evolved")
 
 
 @dataclasses.dataclass
@@ -58,14 +60,11 @@ class Setup:
     teachers: dict = dataclasses.field(default_factory=dict)
 
     def build(self, partition, tasks=None):
-        """A network under a partition, with the first stages' operators frozen."""
-        strategy = FeaturePartition.of(partition, frozen=FROZEN, seed=self.seed)
+        """A network under a partition; from the common weights on, the first stages are frozen."""
+        frozen, first = (0, "backbone") if self.common is None else (FROZEN, self.common)
+        strategy = FeaturePartition.of(partition, frozen=frozen, seed=self.seed)
         return keras_mtl.build(
-            self.backbone,
-            tasks or self.tasks,
-            strategy,
-            initial_weights=self.common,
-            seed=self.seed,
+            self.backbone, tasks or self.tasks, strategy, initial_weights=first, seed=self.seed
         )
 
     def plan(self, partition, seed):
@@ -159,8 +158,8 @@ def mean(values):
 def begin(setup):
     """Common weights, then one teacher for every domain; returns the teachers' row."""
     arguments = setup.arguments
-    common = keras_mtl.build(setup.backbone, setup.tasks, "shared", seed=setup.seed)
-    setup.common, _ = trained(setup, "common", common, arguments.steps)
+    together = setup.build(Partition.share_all(tuple(task.name for task in setup.tasks)))
+    setup.common, _ = trained(setup, "common", together, arguments.steps)
     rows = {}
     for task in setup.tasks:
         alone = Partition.share_all((task.name,))
@@ -329,15 +328,15 @@ def parse(arguments=None):
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), choices=list(DOMAINS))
     parser.add_argument("--correlation", type=int, help="table 1, with so many partitions")
     parser.add_argument(
-        "--partitions", nargs="+", default=["independent", "share half", "share all", "evolved"]
+        "--partitions", nargs="+", default=["share all", "evolved"], choices=PARTITIONS
     )
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=900, help="of every full training")
+    parser.add_argument("--steps", type=int, default=450, help="of every full training")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--trials", type=int, default=32, help="partitions of the search")
-    parser.add_argument("--starts", type=int, default=16, help="random ones of these")
+    parser.add_argument("--trials", type=int, default=16, help="partitions of the search")
+    parser.add_argument("--starts", type=int, default=8, help="random ones of these")
     parser.add_argument("--directions", type=int, default=4, help="of a step of evolution")
-    parser.add_argument("--proxy-steps", type=int, default=450)
+    parser.add_argument("--proxy-steps", type=int, default=270)
     parser.add_argument("--proxy-batch", type=int, default=8)
     parser.add_argument("--proxy-rate", type=float, default=0.1)
     parser.add_argument("--proxy-examples", type=int, default=1000, help="of every domain")
