@@ -346,9 +346,9 @@ def parse(arguments=None):
     arguments = parser.parse_args(arguments)
     arguments.limit = None
     if arguments.quick:
-        arguments.domains, arguments.limit, arguments.width = arguments.domains[:2], 32, 4
-        arguments.steps, arguments.batch, arguments.proxy_steps = 20, 8, 8
-        arguments.trials, arguments.starts, arguments.directions = 4, 2, 1
+        arguments.domains, arguments.limit, arguments.width = arguments.domains[:2], 24, 4
+        arguments.steps, arguments.batch, arguments.proxy_steps = 8, 8, 4
+        arguments.trials, arguments.starts, arguments.directions = 3, 1, 1
         arguments.partitions = ["share all", "evolved"]
     return arguments
 

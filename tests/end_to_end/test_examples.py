@@ -115,6 +115,27 @@ def test_mtl_nas(tmp_path, untraced, capsys):
 
 @pytest.mark.slow
 @pytest.mark.real_data
+def test_domains(tmp_path, untraced, capsys):
+    import domains
+
+    options = ["--quick", "--folder", str(tmp_path)]
+    domains.main(options)
+    folder = tmp_path / "seed0"
+    rows = json.loads((folder / "outcome.json").read_text())
+    assert list(rows) == ["single-task", "share all", "evolved"]
+    assert rows["evolved"]["use"] < 1 == rows["share all"]["use"]
+    assert rows["evolved"]["flops"] < rows["share all"]["flops"]
+    assert (folder / "search.png").stat().st_size > 2000
+    served = tf.saved_model.load(str(folder / "saved_model"))
+    assert {"serve", "mnist", "cifar10"} <= set(served.signatures)
+    domains.main([*options, "--correlation", "2"])
+    assert (folder / "correlation.png").stat().st_size > 2000
+    text = capsys.readouterr().out
+    assert "| share all |" in text and "| time, full = 1 |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
 def test_branched(tmp_path, untraced):
     import branched
 
