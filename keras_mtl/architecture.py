@@ -16,7 +16,7 @@ NORMALISATION = (SHARED, "task")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Architecture:
+class Architecture(versioned_json.Saved):
     """A decision as plain data: immutable, comparable, JSON both ways.
 
     Gradient searches, outer-loop searches and hand-made plans all end here; models, counts, plots
@@ -314,15 +314,6 @@ class Architecture:
                 f"unknown: {sorted(set(data) - known)}."
             )
         return cls(**data)
-
-    def save(self, path):
-        """Writes the plan to a JSON file, whole or not at all."""
-        versioned_json.write(path, self.to_json(indent=1))
-
-    @classmethod
-    def load(cls, path):
-        """Reads a plan from a JSON file."""
-        return cls.from_json(versioned_json.read(path))
 
 
 def _fusion(data):

@@ -46,3 +46,16 @@ def read(path):
     """The text of a file."""
     with open(path, encoding="utf-8") as file:
         return file.read()
+
+
+class Saved:
+    """Files of an object that has `to_json` and `from_json`."""
+
+    def save(self, path):
+        """Writes a JSON file, whole or not at all."""
+        write(path, self.to_json(indent=1))
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote."""
+        return cls.from_json(read(path))

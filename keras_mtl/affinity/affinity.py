@@ -15,7 +15,7 @@ FIELDS = ("values", "tasks", "locations", "origin")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class Affinity:
+class Affinity(versioned_json.Saved):
     """The tensor `A[d, i, j]` of task affinities, with the names of its axes; JSON both ways.
 
     Two affinities are equal when names and values are; `origin` does not count.
@@ -103,15 +103,6 @@ class Affinity:
                 f"{sorted(missing)} and with {sorted(unknown)}."
             )
         return cls(**data)
-
-    def save(self, path):
-        """Writes a JSON file, whole or not at all."""
-        versioned_json.write(path, self.to_json())
-
-    @classmethod
-    def load(cls, path):
-        """Reads an affinity from a JSON file."""
-        return cls.from_json(versioned_json.read(path))
 
 
 def _checked(values, tasks, locations):

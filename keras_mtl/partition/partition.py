@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class Partition:
+class Partition(versioned_json.Saved):
     """What a search proposes: a matrix for the forward masks of all layers, and one for backward.
 
     It holds for layers of any width; `masks` finds the channels of one layer. The class methods
@@ -149,15 +149,6 @@ class Partition:
                 f"Received: the fields {sorted(data)}."
             )
         return cls(**data)
-
-    def save(self, path):
-        """Writes a JSON file, whole or not at all."""
-        versioned_json.write(path, self.to_json())
-
-    @classmethod
-    def load(cls, path):
-        """Reads a partition from a JSON file."""
-        return cls.from_json(versioned_json.read(path))
 
 
 def _even(tasks, share, overlap):

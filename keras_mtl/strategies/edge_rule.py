@@ -2,9 +2,11 @@
 
 import keras
 
+from keras_mtl.strategies.settings import Settings
+
 
 @keras.saving.register_keras_serializable("keras_mtl")
-class EdgeRule:
+class EdgeRule(Settings):
     """Candidate edges between two columns: units of one stage, near each other, never backwards.
 
     A unit may read the units of another column that give maps of one size with its own, at the
@@ -70,23 +72,6 @@ class EdgeRule:
             for source in range(target + 1)
             if self.allows(source, target, stages)
         ]
-
-    def get_config(self):
-        return dict(vars(self))
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_config() == other.get_config()
-
-    def __hash__(self):
-        return hash((type(self), repr(self.get_config())))
-
-    def __repr__(self):
-        settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
-        return f"{type(self).__name__}({settings})"
 
 
 def edge_rule(edges):

@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_mtl.architecture import NORMALISATION
 from keras_mtl.layers.step_seed import StepSeed
+from keras_mtl.strategies.settings import Settings
 
 
 def child_seed(seed, *purpose):
@@ -21,7 +22,7 @@ def child_seed(seed, *purpose):
     return zlib.crc32(repr((seed, *purpose)).encode()) % (2**31 - 1)
 
 
-class Strategy:
+class Strategy(Settings):
     """One method of sharing; an immutable set of settings.
 
     Attributes:
@@ -38,24 +39,6 @@ class Strategy:
     normalisation = "shared"
     projections = "shared"
     begins_trained = False
-
-    def get_config(self):
-        """Settings as plain data, for `from_config` and `Architecture.origin`."""
-        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_config() == other.get_config()
-
-    def __hash__(self):
-        return hash((type(self), repr(self.get_config())))
-
-    def __repr__(self):
-        settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
-        return f"{type(self).__name__}({settings})"
 
 
 class FixedStrategy(Strategy, abc.ABC):
