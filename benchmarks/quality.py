@@ -26,7 +26,7 @@ import numpy as np
 import protocol
 import suites
 import tensorflow as tf
-from fair import costs, methods, report, results, tables
+from fair import costs, methods, partitioning, report, results, tables
 from fair.methods import EVERY, Seed
 from fair.reasons import reason
 from fair.trivial import trivial
@@ -85,6 +85,11 @@ def run_seed(suite, setup, asked, took, seeds_after):
     )
     log.baseline = protocol.single_task(setup, log)
     single = sum(log.seconds(f"single-task, {task.name}") for task in setup.tasks)
+    if rows and log.kept["single"]["results"] != log.baseline:
+        raise SystemExit(
+            f"{setup.folder} holds rows beside single-task networks that come out differently now: "
+            "the code has changed. Choose another --folder, or delete this one."
+        )
     log.kept["single"] = {"results": log.baseline, "seconds": single}
     seed = Seed(setup, log, rows)
     if with_again:
@@ -112,7 +117,10 @@ def try_method(seed, name, left_out):
         seed.rows[name] = method.run(seed, method.title)
     except keras_mtl.NonFiniteError as error:
         left_out[name] = f"It diverged: {error}"
-        write(f"\n{left_out[name]}\n")
+    except keras_mtl.UnsupportedBackboneError as error:
+        left_out[name] = f"It does not go with this backbone: {error}"
+    if name in left_out:
+        write(f"\n{method.title}: {left_out[name]}\n")
 
 
 def keep(log, since):
@@ -210,8 +218,10 @@ def parse(arguments=None):
 
 def main(arguments=None):
     arguments = parse(arguments)
-    # A few steps of a tiny network are quicker than tracing them.
-    tf.config.run_functions_eagerly(arguments.quick)
+    if arguments.quick:
+        # A few steps of a tiny network are quicker than tracing them.
+        tf.config.run_functions_eagerly(True)
+        costs.WARM = costs.REPEATS = partitioning.TRIALS = 1
     found = run(
         suites.load(arguments.suite),
         arguments.methods,

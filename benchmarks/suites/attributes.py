@@ -28,7 +28,7 @@ def experiment(seed, folder, quick=False):
     classes = {name: int(labels.max()) + 1 for name, labels in train[1].items()}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return protocol.Experiment(
-        backbone=resnet((28, 28, 3), width=budget["width"], blocks=(1, 2, 2, 1), stem_stride=2),
+        backbone=resnet((28, 28, 3), width=budget["width"], blocks=(1, 1, 1, 1), stem_stride=2),
         tasks=[
             keras_mtl.Task(name, keras_mtl.heads.Classifier(classes[name]), loss, ["accuracy"])
             for name in classes

@@ -11,12 +11,12 @@ from keras_mtl.strategies import AdaShare, AutoMTL
 TITLE = "nine domains of 32×32 pictures, each a task with pictures of its own"
 REASONS = {}
 BUDGET = {
-    "epochs": 10,
-    "search_epochs": 14,
+    "epochs": 6,
+    "search_epochs": 9,
     "samples": 2,
     "width": 8,
     "blocks": [1, 2, 2, 1],
-    "train": 900,
+    "train": 2000,
     "batch": 32,
 }
 QUICK = {
@@ -25,15 +25,16 @@ QUICK = {
     "samples": 1,
     "width": 2,
     "blocks": [1, 1, 1, 1],
-    "train": 16,
-    "batch": 8,
+    "train": 64,
+    "batch": 16,
 }
+FEW = ["flowers", "natural", "expressions"]  # classes that are hit by chance
 
 
 def experiment(seed, folder, quick=False):
     suites.begin(seed)
     budget = QUICK if quick else BUDGET
-    names = list(keras_mtl.data.DOMAINS)[: 3 if quick else None]
+    names = FEW if quick else list(keras_mtl.data.DOMAINS)
     train, validation, test = (
         keras_mtl.data.load_domains(split, domains=names, limit=budget["train"])
         for split in ("train", "val", "test")

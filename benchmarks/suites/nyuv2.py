@@ -11,7 +11,9 @@ import suites
 from keras_mtl.strategies import AdaShare, AutoMTL
 
 TITLE = "segmentation, depth and normals of indoor pictures"
-REASONS = {}
+REASONS = {
+    "dwa": "The loss of the normals is a negative cosine, whose rate of descent means nothing.",
+}
 SIZE = (48, 64)
 BUDGET = {"epochs": 12, "search_epochs": 16, "samples": 2, "width": 8, "batch": 16, "limit": None}
 QUICK = {"epochs": 1, "search_epochs": 3, "samples": 1, "width": 4, "batch": 8, "limit": 16}

@@ -43,10 +43,11 @@ def untraced():
 
 @pytest.fixture
 def few_answers(monkeypatch):
-    from fair import costs
+    from fair import costs, partitioning
 
     monkeypatch.setattr(costs, "WARM", 1)
     monkeypatch.setattr(costs, "REPEATS", 1)
+    monkeypatch.setattr(partitioning, "TRIALS", 1)
 
 
 def backbone(width=4):
@@ -237,7 +238,7 @@ def test_reasons():
 
     def setup(backbone, tasks):
         made = object.__new__(protocol.Experiment)
-        made.backbone, made.tasks, made.seed = backbone, tasks, 0
+        made.backbone, made.tasks, made.seed, made.samples = backbone, tasks, 0, 1
         return made
 
     tasks = [toys.classification(name) for name in ("a", "b")]
