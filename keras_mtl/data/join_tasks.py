@@ -1,7 +1,5 @@
 """Joins the data of tasks that have their own into batches of all of them."""
 
-import tensorflow as tf
-
 from keras_mtl.data.checks import check_positive, checked_seed
 from keras_mtl.data.epoch_dataset import finished
 from keras_mtl.data.joined_dataset import JoinedDataset
@@ -66,7 +64,7 @@ shuffle=True, seed=0>
             "Data with one input for all tasks need no joining."
         )
     sources = input_sets(data, "join_tasks", shuffle_buffer=shuffle_buffer)
-    examples = {name: source.half(_all) for name, source in sources.items()}
+    examples = {name: source.whole() for name, source in sources.items()}
     if training:
         joined = JoinedDataset(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
         joined.task_sets = task_sets(sources)
@@ -74,7 +72,3 @@ shuffle=True, seed=0>
     rounds = in_rounds(examples, None)
     steps = rounds.examples_per_epoch(batch_size) // batch_size
     return finished(rounds.one_pass(batch_size), steps)
-
-
-def _all(index):
-    return tf.ones_like(index, "bool")

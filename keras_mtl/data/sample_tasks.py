@@ -1,7 +1,5 @@
 """Lets tasks with data of their own take turns: every step is a batch of one task."""
 
-import tensorflow as tf
-
 from keras_mtl import checks
 from keras_mtl.data.checks import check_positive, checked_seed
 from keras_mtl.data.sampled_dataset import SAMPLINGS, SampledDataset
@@ -95,7 +93,7 @@ def sample_tasks(
         )
     sources = input_sets(data, "sample_tasks", shuffle_buffer=shuffle_buffer)
     return SampledDataset(
-        {name: source.half(_all) for name, source in sources.items()},
+        {name: source.whole() for name, source in sources.items()},
         task_sets(sources),
         batch_size=batch_size,
         sampling=sampling,
@@ -106,7 +104,3 @@ def sample_tasks(
         bias=bias,
         decay=decay,
     )
-
-
-def _all(index):
-    return tf.ones_like(index, "bool")

@@ -1,5 +1,7 @@
 """Pairs of batches, one for the weights and one for the policy."""
 
+import math
+
 import tensorflow as tf
 
 from keras_mtl.data.epoch_dataset import EpochDataset, order_seeds
@@ -30,6 +32,8 @@ class SearchDataset(EpochDataset):
             be smaller.
         shuffle: bool. Whether each round is shuffled, or read in source order.
         seed: int. Together with the round it fixes the order.
+        share: float. How much of the weights half an epoch reads, filled up to whole batches; 1 for
+            all of it.
 
     Example:
 
@@ -42,12 +46,14 @@ class SearchDataset(EpochDataset):
     ([0.0, 1.0, 2.0, 4.0], [3.0, 6.0, 9.0, 3.0])
     """
 
-    def __init__(self, weights, policy, *, batch_size, shuffle, seed):
+    def __init__(self, weights, policy, *, batch_size, shuffle, seed, share=1.0):
         seeds = order_seeds(seed, 2) if shuffle else (None, None)
         self._weights, self._policy = map(in_rounds, (weights, policy), seeds)
         self.num_weights_examples = self._weights.size
         self.num_policy_examples = self._policy.size
         examples = self._weights.examples_per_epoch(batch_size)
+        if share < 1.0:
+            examples = math.ceil(examples * share / batch_size) * batch_size
         super().__init__(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self):

@@ -10,7 +10,14 @@ from keras_mtl.data.source import Source, input_sets, task_sets
 
 
 def search_split(
-    data, policy_fraction=0.5, *, batch_size=None, shuffle=True, seed=0, shuffle_buffer=10_000
+    data,
+    policy_fraction=0.5,
+    *,
+    mixed=False,
+    batch_size=None,
+    shuffle=True,
+    seed=0,
+    shuffle_buffer=10_000,
 ):
     """Splits examples into a half for the weights and one for the policy of a search model.
 
@@ -31,6 +38,9 @@ def search_split(
             their own data, a dict from the name of an input set to such data, as `join_tasks`
             takes it: every set is split by the same rule.
         policy_fraction: float strictly between 0 and 1. Share of the examples for the policy.
+        mixed: bool. Whether both see all examples instead, each in an order of its own; an epoch is
+            as long as without. For a search whose weights are kept, such as that of `MTLNAS`, whose
+            authors draw the halves anew in every epoch.
         batch_size: positive int. Examples in a batch of either half, of each input set; by
             default 32, and for a single `tf.data.Dataset` the size of its first batch.
         shuffle: bool. Whether to shuffle both halves anew in every epoch.
@@ -79,6 +89,8 @@ shuffle=True, seed=0>
         batch_size = batch_size or sources.batch_size
 
     def half(source, belongs):
+        if mixed:
+            return source.whole()
         found = source.half(belongs)
         if found.size in (0, source.size):
             where = "" if sources is source else f" in `{source.where}`"
@@ -95,6 +107,7 @@ shuffle=True, seed=0>
         batch_size=batch_size or 32,
         shuffle=shuffle,
         seed=seed,
+        share=1.0 - policy_fraction if mixed else 1.0,
     )
     split.task_sets = task_sets(sources) if isinstance(data, dict) else None
     return split

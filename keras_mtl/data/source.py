@@ -60,6 +60,10 @@ class Source:
             return DatasetHalf(self._data, belongs, len(chosen), self._shuffle_buffer)
         return ArrayHalf(self._data, chosen)
 
+    def whole(self):
+        """All examples."""
+        return self.half(lambda index: tf.ones_like(index, "bool"))
+
 
 def input_sets(data, caller, *, shuffle_buffer):
     """A `Source` for each input set of a dict, checked to give each task's labels once."""

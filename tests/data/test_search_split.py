@@ -70,6 +70,23 @@ def test_halves_are_disjoint_and_complete(source, fraction):
 
 
 @sources
+@pytest.mark.parametrize(("fraction", "epochs", "rounds"), [(0.25, 5, 4), (0.5, 4, 2)])
+def test_mixed_halves_see_everything(source, fraction, epochs, rounds):
+    """Each example equally often, in two orders; an epoch is as long as without."""
+    data = search_split(source(numbered(40)), fraction, mixed=True, batch_size=4, seed=1)
+    assert len(data) == len(search_split(source(numbered(40)), fraction, batch_size=4))
+    assert data.num_weights_examples == data.num_policy_examples == 40
+    weights, policy = [], []
+    for epoch in range(epochs):
+        w, p = numbers(data.epoch(epoch))
+        weights += flat(w)
+        policy += flat(p)
+    for found in (weights, policy):
+        assert np.bincount(np.array(found, int), minlength=40).tolist() == [rounds] * 40
+    assert weights != policy
+
+
+@sources
 def test_policy_examples_are_used_equally_often(source):
     # 8 weights examples and 12 policy examples: three epochs are two rounds of the policy half.
     data = search_split(source(numbered(20)), 0.6, batch_size=4)
