@@ -143,7 +143,8 @@ def experiment(arguments, seed):
     setup = nyuv2.experiment(argparse.Namespace(**{**vars(arguments), "seed": seed}))
     size = (48, 64) if arguments.half else (96, 128)
     keras.utils.set_random_seed(seed)
-    backbone = vgg((*size, 3), width=arguments.width)
+    convolutions = (1, 2) if arguments.quick else (2, 2, 3, 3)
+    backbone = vgg((*size, 3), width=arguments.width, convolutions=convolutions)
     kept = ("width", "half", "epochs", "search_epochs")
     return dataclasses.replace(
         setup,

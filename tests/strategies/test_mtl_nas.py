@@ -299,10 +299,11 @@ def test_history_and_evaluation_of_both_kinds(fitted):
     )
 
 
-@pytest.mark.parametrize("weights", ["deterministic", "stochastic"])
-@pytest.mark.parametrize("policy", ["deterministic", "stochastic"])
+@pytest.mark.parametrize(
+    ("weights", "policy"), [("deterministic", "stochastic"), ("stochastic", "stochastic")]
+)
 def test_entropy_drives_edges_apart(weights, policy):
-    """All four combinations run, and a strong entropy term leaves no edge undecided."""
+    """A strong entropy term leaves no edge undecided; the contract's rows have the other pairs."""
     strategy = MTLNAS(
         relaxation={"weights": weights, "policy": policy},
         w_own=0.8,
