@@ -119,15 +119,16 @@ def trained(setup, name, model, steps, tasks=None, checkpoints=()):
         return model, json.loads(record.read_text())
     begun, done, early = time.time(), 0, {}
     for share in (*checkpoints, 1.0):
+        until = max(done + 1, round(share * steps))
         turns = sample_tasks(
             {domain: setup.train[domain] for domain in names},
             setup.arguments.batch,
             sampling="lagging",
-            steps_per_epoch=round(share * steps) - done,
+            steps_per_epoch=until - done,
             seed=setup.seed,
         )
         model.fit(turns, verbose=0)
-        done = round(share * steps)
+        done = until
         early[f"{share:g}"] = accuracies(model, setup.validation, names)
         early[f"{share:g} seconds"] = time.time() - begun
     row = {
