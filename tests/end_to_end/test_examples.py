@@ -96,7 +96,7 @@ def test_nyuv2_with_fused_columns(tmp_path, untraced):
     assert {"serve", "segmentation", "depth", "normals"} <= set(served.signatures)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.real_data
 def test_mtl_nas(tmp_path, untraced, capsys):
     import mtl_nas
