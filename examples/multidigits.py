@@ -10,6 +10,7 @@ Takes 6 to 9 minutes on two cores. Writes to `runs/multidigits/`.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import shutil
@@ -40,8 +41,8 @@ def experiment(arguments):
         ),
         tasks=tasks,
         train=digits["train"],
-        search_data=keras_mtl.data.search_split(
-            digits["train"], 0.5, batch_size=64, seed=arguments.seed
+        search_data=functools.partial(
+            keras_mtl.data.search_split, digits["train"], batch_size=64, seed=arguments.seed
         ),
         validation=digits["val"],
         test=digits["test"],

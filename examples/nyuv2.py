@@ -17,6 +17,7 @@ another strategy uses what is there.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 
@@ -118,8 +119,8 @@ def experiment(arguments):
         backbone=backbone,
         tasks=tasks(size, arguments.quick),
         train=train.shuffle(examples, seed=arguments.seed).batch(arguments.batch).prefetch(2),
-        search_data=keras_mtl.data.search_split(
-            train.batch(arguments.batch), mixed=keeps_weights(strategies), seed=arguments.seed
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train.batch(arguments.batch), seed=arguments.seed
         ),
         validation=dataset("val", arguments).batch(arguments.batch),
         test=dataset("test", arguments).batch(arguments.batch),
@@ -136,11 +137,6 @@ def experiment(arguments):
         batch_size=arguments.batch,
         settings={k: v for k, v in vars(arguments).items() if k not in ("folder", "strategy")},
     )
-
-
-def keeps_weights(strategies):
-    """Whether no search among them is followed by a retraining: its weights are to see all data."""
-    return not any(getattr(strategy, "retrains", False) for strategy in strategies.values())
 
 
 def search_optimizers(strategy, steps):

@@ -6,6 +6,7 @@ epochs. A method that decides gets the same number of candidates as every other;
 so that an interrupted run goes on where it was.
 """
 
+import collections
 import dataclasses
 import pathlib
 
@@ -28,7 +29,9 @@ class Experiment:
         backbone: functional Keras model.
         tasks: list of `keras_mtl.Task`.
         train: `(x, y)` arrays or a dataset of batches, for every training.
-        search_data: `keras_mtl.data.SearchDataset`, the same examples in two halves.
+        search_data: function with the keywords of `keras_mtl.data.search_split` that returns the
+            same examples as its `SearchDataset`: in two halves, or `mixed` where a search's weights
+            are kept.
         validation, test: like `train`.
         epochs: int. Of every training.
         search_epochs: int. Of every search.
@@ -46,7 +49,7 @@ class Experiment:
     backbone: keras.Model
     tasks: list
     train: tuple
-    search_data: object
+    search_data: collections.abc.Callable
     validation: tuple
     test: tuple
     epochs: int
@@ -233,10 +236,11 @@ def searched(experiment, log, name, strategy):
     path = experiment.folder / f"search_{file_name(name)}.npz"
     log.title(f"{name} search")
     model = build(experiment, strategy=strategy, **first_weights(log, strategy))
-    steps = experiment.search_epochs * len(experiment.search_data)
+    data = experiment.search_data(mixed=not strategy.retrains)
+    steps = experiment.search_epochs * len(data)
     model.compile(**experiment.search_optimizers(strategy, steps))
     model.fit(
-        experiment.search_data,
+        data,
         epochs=experiment.search_epochs,
         verbose=0,
         callbacks=[log.epochs("search", name), keras_mtl.callbacks.BackupAndResume(path)],

@@ -13,6 +13,7 @@ Writes results, pictures and the SavedModel to `runs/reviews/`; an interrupted r
 """
 
 import argparse
+import functools
 import os
 import pathlib
 
@@ -83,8 +84,8 @@ def experiment(arguments):
         backbone=transformer(arguments.vocabulary, arguments.length, width=arguments.width),
         tasks=[task(domain) for domain in train],
         train=train,
-        search_data=keras_mtl.data.search_split(
-            train, 0.5, batch_size=arguments.batch, seed=arguments.seed
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train, batch_size=arguments.batch, seed=arguments.seed
         ),
         validation=validation,
         test=test,

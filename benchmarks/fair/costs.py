@@ -25,7 +25,7 @@ def training_work(setup, flops, only=None):
 
 def search_work(setup, search):
     """The same of a search: of every update, what the phase that its step is in computes."""
-    steps = len(setup.search_data)
+    steps = len(setup.search_data())
     plan = search.search.plan(setup.search_epochs, steps)
     known, total = {}, 0
     for step in range(setup.search_epochs * steps):

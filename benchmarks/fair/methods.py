@@ -5,6 +5,7 @@ A method is a function of a `Seed` (one seed of one suite) that trains what it c
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import branching
@@ -196,9 +197,7 @@ def stochastic_depth(seed, title):
     setup, log = seed.setup, seed.log
     fed = feed(setup, setup.train, None, setup.batch_size, training=True)
     few = 2.0 / (num_batches(fed) * setup.batch_size)
-    data = keras_mtl.data.search_split(
-        setup.train, few, batch_size=setup.batch_size, seed=setup.seed
-    )
+    data = functools.partial(setup.search_data, policy_fraction=few)
     own = dataclasses.replace(setup, search_data=data, search_epochs=setup.epochs)
     search = protocol.searched(own, log, title, StochasticDepth())
     plan = search.decide()

@@ -1,5 +1,7 @@
 """Adult: income, marriage and college of persons in a census; a residual MLP on a table."""
 
+import functools
+
 import keras
 import protocol
 from keras import layers
@@ -55,7 +57,9 @@ def experiment(seed, folder, quick=False):
             for name in train[1]
         ],
         train=train,
-        search_data=keras_mtl.data.search_split(train, batch_size=256, seed=seed),
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train, batch_size=256, seed=seed
+        ),
         validation=validation,
         test=test,
         epochs=budget["epochs"],

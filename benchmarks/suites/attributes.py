@@ -1,5 +1,7 @@
 """Clothes: six classifications of one photograph at 28×28. See `examples/attributes.py`."""
 
+import functools
+
 import attributes
 import keras
 import protocol
@@ -34,7 +36,7 @@ def experiment(seed, folder, quick=False):
             for name in classes
         ],
         train=train,
-        search_data=keras_mtl.data.search_split(train, batch_size=64, seed=seed),
+        search_data=functools.partial(keras_mtl.data.search_split, train, batch_size=64, seed=seed),
         validation=validation,
         test=test,
         epochs=budget["epochs"],

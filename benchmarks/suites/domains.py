@@ -1,5 +1,7 @@
 """Nine small image domains, one dataset per task, in the manner of the Visual Decathlon."""
 
+import functools
+
 import keras
 import protocol
 from backbones import resnet
@@ -53,7 +55,9 @@ def experiment(seed, folder, quick=False):
             for name in names
         ],
         train=train,
-        search_data=keras_mtl.data.search_split(train, batch_size=budget["batch"], seed=seed),
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train, batch_size=budget["batch"], seed=seed
+        ),
         validation=validation,
         test=test,
         epochs=budget["epochs"],

@@ -1,5 +1,7 @@
 """Reviews of sixteen domains, each with texts of its own. See `examples/reviews.py`."""
 
+import functools
+
 import keras
 import protocol
 import reviews
@@ -59,7 +61,9 @@ def experiment(seed, folder, quick=False):
         ),
         tasks=[reviews.task(domain) for domain in train],
         train=train,
-        search_data=keras_mtl.data.search_split(train, batch_size=budget["batch"], seed=seed),
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train, batch_size=budget["batch"], seed=seed
+        ),
         validation=validation,
         test=test,
         epochs=budget["epochs"],

@@ -1,5 +1,6 @@
 """The examples run from end to end, at a toy size."""
 
+import functools
 import json
 import pathlib
 import sys
@@ -278,7 +279,7 @@ def test_protocol_of_two_searches_on_data_of_each_task(tmp_path, capsys, untrace
             for name in names
         ],
         train=train,
-        search_data=keras_mtl.data.search_split(train, batch_size=16),
+        search_data=functools.partial(keras_mtl.data.search_split, train, batch_size=16),
         validation={name: vectors(32, name) for name in names},
         test={name: vectors(32, name) for name in names},
         epochs=1,
