@@ -209,6 +209,9 @@ def searched(setup, proxy):
         starts=setup.arguments.starts,
         directions=setup.arguments.directions,
         kept=max(1, setup.arguments.directions // 2),
+        # The paper's 0.05 and 0.1 are for thousands of partitions: here every step has to count.
+        deviation=0.1,
+        learning_rate=1.0,
         seed=setup.seed,
         directory=setup.folder,
         project_name="search",

@@ -172,9 +172,10 @@ class Assembly:
         if not mask:
             return result
         key = ("mask", value, mask, result.key)
-        return self._remember(task, key, lambda: [self.executor.mask(value, mask, result.tensor)])[
-            0
-        ]
+        (masked,) = self._remember(
+            task, key, lambda: [self.executor.mask(value, mask, result.tensor)]
+        )
+        return masked
 
     def _unit(self, task, unit, choice, values):
         """Writes what a unit hands on into `values`."""

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import random
 
 
 def check_names(name, value):
@@ -15,13 +16,32 @@ def check_names(name, value):
     return tuple(value)
 
 
-def check_count(name, value, least=1):
-    """Returns the `int` of at least `least`; raises `ValueError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}."
-        )
+def check_count(name, value, least=1, *, optional=False):
+    """Returns the `int` of at least `least`, or a `None` that may be; raises `ValueError`."""
+    if value is None and optional:
+        return None
+    if not is_integer(value) or value < least:
+        allowed = f"an integer of at least {least}" + (" or None" if optional else "")
+        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}.")
     return int(value)
+
+
+def check_counts(name, value, length=None):
+    """Returns the tuple of integers of at least 1, `length` or some; raises `ValueError`."""
+    valid = isinstance(value, (list, tuple)) and all(is_integer(x) and x >= 1 for x in value)
+    if not valid or not value or (length is not None and len(value) != length):
+        amount = "integers" if length is None else f"{length} integers"
+        raise ValueError(
+            f"`{name}` must be a tuple of {amount} of at least 1. Received: {name}={value!r}."
+        )
+    return tuple(int(x) for x in value)
+
+
+def check_seed(value):
+    """Returns the seed as an `int`, where `None` draws one; raises `ValueError` otherwise."""
+    if value is None:
+        return random.randint(0, 2**31 - 1)
+    return check_count("seed", value, 0, optional=True)
 
 
 def check_positive(name, value):
@@ -36,6 +56,11 @@ def check_not_negative(name, value):
     if not is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be finite and at least 0. Received: {name}={value!r}.")
     return float(value)
+
+
+def is_integer(value):
+    """Whether a value is an integer, and not a truth value."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value):

@@ -8,9 +8,13 @@ A suite is a module with
 * `REASONS`: a dict from a method to why it is left out, beyond what `reasons.py` finds.
 """
 
+import functools
 import importlib
 
 import keras
+import protocol
+
+import keras_mtl
 
 NAMES = ("multidigits", "nyuv2", "domains", "attributes", "reviews", "adult")
 
@@ -50,3 +54,35 @@ def search_optimizers(rate, weights):
         }
 
     return optimizers
+
+
+def experiment(budget, seed, folder, quick, data, *, rate, weights, **parts):
+    """The `protocol.Experiment` of arrays with a budget.
+
+    Args:
+        budget: dict with `epochs`, `search_epochs`, `samples` and `batch`; results are kept for it.
+        seed, folder, quick: as a suite gets them.
+        data: train, validation and test part.
+        rate: float. The learning rate of every training.
+        weights: see `search_optimizers`.
+        **parts: `backbone`, `tasks` and `strategies`.
+    """
+    train, validation, test = data
+    return protocol.Experiment(
+        train=train,
+        search_data=functools.partial(
+            keras_mtl.data.search_split, train, batch_size=budget["batch"], seed=seed
+        ),
+        validation=validation,
+        test=test,
+        epochs=budget["epochs"],
+        search_epochs=budget["search_epochs"],
+        optimizer=optimizer(rate),
+        search_optimizers=search_optimizers(rate, weights),
+        samples=budget["samples"],
+        seed=seed,
+        folder=folder,
+        batch_size=budget["batch"],
+        settings={**budget, "quick": quick, "seed": seed},
+        **parts,
+    )

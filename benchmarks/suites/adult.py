@@ -1,9 +1,6 @@
 """Adult: income, marriage and college of persons in a census; a residual MLP on a table."""
 
-import functools
-
 import keras
-import protocol
 from keras import layers
 
 import keras_mtl
@@ -12,8 +9,24 @@ from keras_mtl.strategies import AdaShare, AutoMTL
 
 TITLE = "income, marriage and college degree of persons in a census"
 REASONS = {}
-BUDGET = {"epochs": 10, "search_epochs": 14, "samples": 3, "width": 32, "blocks": 6, "limit": None}
-QUICK = {"epochs": 1, "search_epochs": 3, "samples": 1, "width": 8, "blocks": 2, "limit": 128}
+BUDGET = {
+    "epochs": 10,
+    "search_epochs": 14,
+    "samples": 3,
+    "width": 32,
+    "blocks": 6,
+    "batch": 256,
+    "limit": None,
+}
+QUICK = {
+    "epochs": 1,
+    "search_epochs": 3,
+    "samples": 1,
+    "width": 8,
+    "blocks": 2,
+    "batch": 256,
+    "limit": 128,
+}
 
 
 def residual_mlp(width, blocks):
@@ -42,7 +55,12 @@ def experiment(seed, folder, quick=False):
         for split in ("train", "val", "test")
     )
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    return protocol.Experiment(
+    return suites.experiment(
+        budget,
+        seed,
+        folder,
+        quick,
+        (train, validation, test),
         backbone=residual_mlp(budget["width"], budget["blocks"]),
         tasks=[
             keras_mtl.Task(
@@ -56,20 +74,7 @@ def experiment(seed, folder, quick=False):
             )
             for name in train[1]
         ],
-        train=train,
-        search_data=functools.partial(
-            keras_mtl.data.search_split, train, batch_size=256, seed=seed
-        ),
-        validation=validation,
-        test=test,
-        epochs=budget["epochs"],
-        search_epochs=budget["search_epochs"],
         strategies={"adashare": AdaShare(max_stages=3), "auto_mtl": AutoMTL(regularisation=0.1)},
-        optimizer=suites.optimizer(2e-3),
-        search_optimizers=suites.search_optimizers(2e-3, lambda: keras.optimizers.Adam(2e-3)),
-        samples=budget["samples"],
-        seed=seed,
-        folder=folder,
-        batch_size=256,
-        settings={**budget, "quick": quick, "seed": seed},
+        rate=2e-3,
+        weights=lambda: keras.optimizers.Adam(2e-3),
     )

@@ -1,9 +1,6 @@
 """Nine small image domains, one dataset per task, in the manner of the Visual Decathlon."""
 
-import functools
-
 import keras
-import protocol
 from backbones import resnet
 
 import keras_mtl
@@ -42,7 +39,12 @@ def experiment(seed, folder, quick=False):
         for split in ("train", "val", "test")
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return protocol.Experiment(
+    return suites.experiment(
+        budget,
+        seed,
+        folder,
+        quick,
+        (train, validation, test),
         backbone=resnet((32, 32, 3), width=budget["width"], blocks=budget["blocks"], stem_stride=2),
         tasks=[
             keras_mtl.Task(
@@ -54,22 +56,7 @@ def experiment(seed, folder, quick=False):
             )
             for name in names
         ],
-        train=train,
-        search_data=functools.partial(
-            keras_mtl.data.search_split, train, batch_size=budget["batch"], seed=seed
-        ),
-        validation=validation,
-        test=test,
-        epochs=budget["epochs"],
-        search_epochs=budget["search_epochs"],
         strategies={"adashare": AdaShare(max_stages=3), "auto_mtl": AutoMTL(regularisation=0.1)},
-        optimizer=suites.optimizer(3e-3),
-        search_optimizers=suites.search_optimizers(
-            3e-3, lambda: keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=5.0)
-        ),
-        samples=budget["samples"],
-        seed=seed,
-        folder=folder,
-        batch_size=budget["batch"],
-        settings={**budget, "quick": quick, "seed": seed},
+        rate=3e-3,
+        weights=lambda: keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=5.0),
     )

@@ -1,9 +1,6 @@
 """Reviews of sixteen domains, each with texts of its own. See `examples/reviews.py`."""
 
-import functools
-
 import keras
-import protocol
 import reviews
 
 import keras_mtl
@@ -55,25 +52,17 @@ def experiment(seed, folder, quick=False):
     train, validation, test = keras_mtl.data.tokenise(
         *texts, vocabulary=budget["vocabulary"], length=budget["length"]
     )
-    return protocol.Experiment(
+    return suites.experiment(
+        budget,
+        seed,
+        folder,
+        quick,
+        (train, validation, test),
         backbone=reviews.transformer(
             budget["vocabulary"], budget["length"], width=budget["width"], blocks=budget["blocks"]
         ),
         tasks=[reviews.task(domain) for domain in train],
-        train=train,
-        search_data=functools.partial(
-            keras_mtl.data.search_split, train, batch_size=budget["batch"], seed=seed
-        ),
-        validation=validation,
-        test=test,
-        epochs=budget["epochs"],
-        search_epochs=budget["search_epochs"],
         strategies={"adashare": AdaShare(max_stages=2), "auto_mtl": AutoMTL(regularisation=0.03)},
-        optimizer=suites.optimizer(2e-3),
-        search_optimizers=suites.search_optimizers(2e-3, lambda: keras.optimizers.Adam(1e-3)),
-        samples=budget["samples"],
-        seed=seed,
-        folder=folder,
-        batch_size=budget["batch"],
-        settings={**budget, "quick": quick, "seed": seed},
+        rate=2e-3,
+        weights=lambda: keras.optimizers.Adam(1e-3),
     )

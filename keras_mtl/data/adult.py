@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 
 ADULT_NUMBERS = ("age", "capital_gain", "capital_loss", "hours_per_week")
 ADULT_CATEGORIES = {
@@ -70,7 +70,7 @@ def load_adult(split, *, data_dir=None, limit=None, seed=0):
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
-    check_positive("limit", limit, optional=True)
+    check_count("limit", limit, optional=True)
     folder = _find_folder(data_dir)
     whole = _rows(folder, "train")
     rows = _rows(folder, "test") if split == "test" else whole

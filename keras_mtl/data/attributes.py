@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 from keras_mtl.data.tfds_folder import find_folder, open_folder
 
 _FOLDER = "fashion_attributes_small"
@@ -37,7 +37,7 @@ def load_attributes(split, *, data_dir=None, binary=False, limit=None):
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
-    check_positive("limit", limit, optional=True)
+    check_count("limit", limit, optional=True)
     builder, reading = open_folder(find_folder(_FOLDER, data_dir))
     size = builder.info.splits["train"].num_examples
     kept = size - round(_VAL_SHARE * size)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 
 _CANVAS = 16
 _SIZES = (9, 10, 11)
@@ -47,7 +47,7 @@ def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
     """
     counts = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
     for name, count in counts.items():
-        check_positive(name, count)
+        check_count(name, count)
 
     # Loading these two takes a second that users of other data need not wait.
     from scipy import ndimage

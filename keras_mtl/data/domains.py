@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 from keras_mtl.data.tfds_folder import find_folder, open_folder
 
 DOMAINS = {
@@ -70,7 +70,7 @@ def load_domains(split, *, domains=None, data_dir=None, limit=None, seed=0):
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
-    check_positive("limit", limit, optional=True)
+    check_count("limit", limit, optional=True)
     domains = list(DOMAINS) if domains is None else domains
     if isinstance(domains, str) or not domains or not set(domains) <= set(DOMAINS):
         raise ValueError(

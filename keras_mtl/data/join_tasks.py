@@ -1,6 +1,6 @@
 """Joins the data of tasks that have their own into batches of all of them."""
 
-from keras_mtl.data.checks import check_positive, checked_seed
+from keras_mtl.checks import check_count, check_seed
 from keras_mtl.data.epoch_dataset import finished
 from keras_mtl.data.joined_dataset import JoinedDataset
 from keras_mtl.data.rounds import in_rounds
@@ -54,9 +54,9 @@ shuffle=True, seed=0>
     ['books', 'mood', 'pace'] [1.0, 1.0] [0.0, 0.0]
     ['books', 'mood', 'pace'] [1.0, 0.0] [0.0, 0.0]
     """
-    check_positive("batch_size", batch_size)
-    check_positive("shuffle_buffer", shuffle_buffer)
-    seed = checked_seed(seed)
+    check_count("batch_size", batch_size)
+    check_count("shuffle_buffer", shuffle_buffer)
+    seed = check_seed(seed)
     if not isinstance(data, dict):
         raise TypeError(
             "`data` must be a dict from the name of an input set to `(x, y)`. "

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 from keras_mtl.data.tfds_folder import find_folder, open_folder
 
 _FOLDER = "nyuv2_small"
@@ -44,8 +44,8 @@ def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None,
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
     if classes not in _SEGMENTATION:
         raise ValueError(f"`classes` must be 13 or 40. Received: classes={classes!r}.")
-    check_positive("batch_size", batch_size, optional=True)
-    check_positive("limit", limit, optional=True)
+    check_count("batch_size", batch_size, optional=True)
+    check_count("limit", limit, optional=True)
     builder, reading = open_folder(find_folder(_FOLDER, data_dir))
     num_official = builder.info.splits["train"].num_examples
     num_train = num_official - round(_VAL_SHARE * num_official)

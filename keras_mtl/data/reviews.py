@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_mtl.data.checks import check_positive
+from keras_mtl.checks import check_count
 from keras_mtl.data.tfds_folder import find_folder, open_folder
 
 _FOLDER = "fdu_mtl_reviews"
@@ -90,7 +90,7 @@ def tokenise(train, *others, vocabulary=10_000, length=128):
         raise ValueError(
             f"`vocabulary` must be an integer of at least 3. Received: vocabulary={vocabulary!r}."
         )
-    check_positive("length", length)
+    check_count("length", length)
     vectorise = keras.layers.TextVectorization(
         vocabulary, standardize=None, split="whitespace", output_sequence_length=length
     )

@@ -1,7 +1,6 @@
 """Lets tasks with data of their own take turns: every step is a batch of one task."""
 
-from keras_mtl import checks
-from keras_mtl.data.checks import check_positive, checked_seed
+from keras_mtl.checks import check_count, check_not_negative, check_positive, check_seed
 from keras_mtl.data.sampled_dataset import SAMPLINGS, SampledDataset
 from keras_mtl.data.source import input_sets, task_sets
 
@@ -79,12 +78,12 @@ def sample_tasks(
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"`sampling` must be one of {SAMPLINGS}. Received: sampling={sampling!r}.")
-    check_positive("batch_size", batch_size)
-    check_positive("steps_per_epoch", steps_per_epoch, optional=True)
-    check_positive("shuffle_buffer", shuffle_buffer)
-    checks.check_positive("temperature", temperature)
-    checks.check_positive("bias", bias)
-    if checks.check_not_negative("decay", decay) >= 1:
+    check_count("batch_size", batch_size)
+    check_count("steps_per_epoch", steps_per_epoch, optional=True)
+    check_count("shuffle_buffer", shuffle_buffer)
+    check_positive("temperature", temperature)
+    check_positive("bias", bias)
+    if check_not_negative("decay", decay) >= 1:
         raise ValueError(f"`decay` must be below 1. Received: decay={decay!r}.")
     if not isinstance(data, dict):
         raise TypeError(
@@ -99,7 +98,7 @@ def sample_tasks(
         sampling=sampling,
         steps_per_epoch=steps_per_epoch,
         shuffle=shuffle,
-        seed=checked_seed(seed),
+        seed=check_seed(seed),
         temperature=temperature,
         bias=bias,
         decay=decay,

@@ -28,11 +28,15 @@ class ArrayHalf:
 
     def batched(self, examples, batch_size):
         """Batches of what `ordered` gave."""
-        return examples.batch(batch_size).map(
+        batches = examples.batch(batch_size).map(
             lambda indices: keras.tree.map_structure(lambda t: tf.gather(t, indices), self._data),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
+        # There is nothing to tune, and an iterator's end waits for its tuner: up to a second.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.with_options(options)
 
 
 class DatasetHalf:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mtl.data.checks import check_positive, checked_seed
+from keras_mtl.checks import check_count, check_seed
 from keras_mtl.data.search_dataset import SearchDataset
 from keras_mtl.data.source import Source, input_sets, task_sets
 
@@ -70,9 +70,9 @@ shuffle=True, seed=0>
             f"Received: policy_fraction={policy_fraction!r}."
         )
     if batch_size is not None:
-        check_positive("batch_size", batch_size)
-    check_positive("shuffle_buffer", shuffle_buffer)
-    seed = checked_seed(seed)
+        check_count("batch_size", batch_size)
+    check_count("shuffle_buffer", shuffle_buffer)
+    seed = check_seed(seed)
 
     def in_policy(index):
         index = tf.cast(index, "float64")

@@ -1,8 +1,8 @@
 import keras
 from keras import ops
 
+from keras_mtl.checks import check_count, check_counts
 from keras_mtl.graph.costs import flops, register_flops
-from keras_mtl.heads._checks import positive_integer, positive_integers
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -29,7 +29,6 @@ class ASPP(keras.layers.Layer):
         if it is given.
 
     Raises:
-        TypeError: When `filters` or `width` is not an integer.
         ValueError: When an argument is out of range or the inputs are not images.
 
     Example:
@@ -46,11 +45,11 @@ class ASPP(keras.layers.Layer):
     """
 
     def __init__(self, filters, *, width=64, rates=(6, 12, 18, 24), size=None, **kwargs):
-        filters = positive_integer("filters", filters)
-        width = positive_integer("width", width)
-        rates = positive_integers("rates", rates)
+        filters = check_count("filters", filters)
+        width = check_count("width", width)
+        rates = check_counts("rates", rates)
         if size is not None:
-            size = positive_integers("size", size, length=2)
+            size = check_counts("size", size, length=2)
         super().__init__(**kwargs)
         self.filters = filters
         self.width = width

@@ -1,6 +1,6 @@
 import keras
 
-from keras_mtl.heads._checks import positive_integer
+from keras_mtl.checks import check_count
 from keras_mtl.heads._pooled_head import PooledHead
 
 
@@ -26,7 +26,7 @@ class Classifier(PooledHead):
         Tensor of shape `(batch, num_classes)`.
 
     Raises:
-        TypeError: When `num_classes` is not an integer or `dropout` not a number.
+        TypeError: When `dropout` is not a number.
         ValueError: When an argument is out of range.
 
     Example:
@@ -39,7 +39,7 @@ class Classifier(PooledHead):
     """
 
     def __init__(self, num_classes, *, dropout=0.0, activation=None, **kwargs):
-        num_classes = positive_integer("num_classes", num_classes)
+        num_classes = check_count("num_classes", num_classes)
         super().__init__(num_classes, dropout, activation, **kwargs)
         self.num_classes = num_classes
 

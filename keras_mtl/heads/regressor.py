@@ -1,6 +1,6 @@
 import keras
 
-from keras_mtl.heads._checks import positive_integer
+from keras_mtl.checks import check_count
 from keras_mtl.heads._pooled_head import PooledHead
 
 
@@ -25,7 +25,7 @@ class Regressor(PooledHead):
         Tensor of shape `(batch, units)`.
 
     Raises:
-        TypeError: When `units` is not an integer or `dropout` not a number.
+        TypeError: When `dropout` is not a number.
         ValueError: When an argument is out of range.
 
     Example:
@@ -38,7 +38,7 @@ class Regressor(PooledHead):
     """
 
     def __init__(self, units=1, *, dropout=0.0, activation=None, **kwargs):
-        super().__init__(positive_integer("units", units), dropout, activation, **kwargs)
+        super().__init__(check_count("units", units), dropout, activation, **kwargs)
 
     def get_config(self):
         config = super().get_config()

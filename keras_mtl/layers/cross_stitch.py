@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.checks import check_count
 from keras_mtl.graph.costs import free, register_flops
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import constant, own_and_others, shapes_of_columns, share, total
 
 
@@ -34,9 +34,9 @@ class CrossStitch(keras.layers.Layer):
         List of K tensors of the shape of the inputs.
 
     Raises:
-        TypeError: when `num_tasks` is no integer or `own` no number.
-        ValueError: when `num_tasks` is below 1, `own` is not between 0 and 1, or the inputs are
-            not K tensors of one shape.
+        TypeError: when `own` is no number.
+        ValueError: when `num_tasks` is no integer of at least 1, `own` is not between 0 and 1, or
+            the inputs are not K tensors of one shape.
 
     Example:
 
@@ -53,7 +53,7 @@ class CrossStitch(keras.layers.Layer):
 
     def __init__(self, num_tasks, own=0.9, *, per_channel=True, **kwargs):
         super().__init__(**kwargs)
-        self.num_tasks = positive_integer("num_tasks", num_tasks)
+        self.num_tasks = check_count("num_tasks", num_tasks)
         self.own = share("own", own)
         self.per_channel = per_channel
         self.supports_masking = True

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.checks import check_count
 from keras_mtl.graph.costs import free, register_flops
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import (
     constant,
     fit_channels,
@@ -65,7 +65,7 @@ class Sluice(keras.layers.Layer):
         List of K tensors of the shape of the inputs.
 
     Raises:
-        TypeError: when `num_tasks` or `subspaces` is no integer or `own` no number.
+        TypeError: when `own` is no number.
         ValueError: when an argument is out of range, or the inputs are not K tensors of one shape
             with a channel for each subspace.
 
@@ -88,8 +88,8 @@ class Sluice(keras.layers.Layer):
         super().__init__(**kwargs)
         if initial not in INITIAL:
             raise ValueError(f"`initial` must be one of {INITIAL}. Received: initial={initial!r}.")
-        self.num_tasks = positive_integer("num_tasks", num_tasks)
-        self.subspaces = positive_integer("subspaces", subspaces)
+        self.num_tasks = check_count("num_tasks", num_tasks)
+        self.subspaces = check_count("subspaces", subspaces)
         self.own = share("own", own)
         self.initial = initial
         self.orthogonality = not_negative("orthogonality", orthogonality)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.checks import check_count
 from keras_mtl.graph.costs import free, register_flops
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import (
     check_that_they_fit,
     constant,
@@ -41,7 +41,7 @@ class SluiceMixture(keras.layers.Layer):
         Tensor of the shape of the last input.
 
     Raises:
-        TypeError: when `num_places` is no integer or `last` no number.
+        TypeError: when `last` is no number.
         ValueError: when an argument is out of range, or the inputs are not `num_places` tensors
             that can be resized to the last one.
 
@@ -59,7 +59,7 @@ class SluiceMixture(keras.layers.Layer):
 
     def __init__(self, num_places, *, last=0.9, **kwargs):
         super().__init__(**kwargs)
-        self.num_places = positive_integer("num_places", num_places)
+        self.num_places = check_count("num_places", num_places)
         self.last = share("last", last)
         self.supports_masking = True
 

@@ -5,8 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_mtl.checks import check_count
 from keras_mtl.graph.costs import register_flops
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import check_that_they_fit, resize
 
 KERNEL = 3  # size of the convolution of previous features along every axis
@@ -48,9 +48,8 @@ class TaskAttention(keras.layers.Layer):
         Tensor of the shape of `features`.
 
     Raises:
-        TypeError: when `reduction` is no integer.
-        ValueError: when `reduction` is below 1, `read` cannot be resized to `features`, or
-            `previous` has more than three spatial axes or no known channels.
+        ValueError: when `reduction` is no integer of at least 1, `read` cannot be resized to
+            `features`, or `previous` has more than three spatial axes or no known channels.
 
     Example:
 
@@ -69,7 +68,7 @@ class TaskAttention(keras.layers.Layer):
 
     def __init__(self, reduction=4, **kwargs):
         super().__init__(**kwargs)
-        self.reduction = positive_integer("reduction", reduction)
+        self.reduction = check_count("reduction", reduction)
         self.supports_masking = True
 
     def build(self, features_shape, read_shape, previous_shape=None):

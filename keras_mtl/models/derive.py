@@ -34,21 +34,26 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     """
     units = find_units(graph, architecture.granularity)
     architecture = fitted(graph, units, tasks, architecture)
-    resolve = resolve_architecture(architecture)
     sets = input_sets(tasks)
     check_input_sets(graph, sets)
-    fusions = architecture.fusions
-    selection = selected_channels(graph, architecture)
-    needs = count(graph, units, sets, resolve, fusions, selection)
+    heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
+    architecture, needs = priced(graph, units, sets, heads, architecture)
     copies = Copies(graph, units, [needs], seed, source)
     _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
-    features = assemble(graph, units, sets, resolve, copies, inputs, fusions, selection=selection)
-    heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
+    features = assemble(
+        graph,
+        units,
+        sets,
+        resolve_architecture(architecture),
+        copies,
+        inputs,
+        architecture.fusions,
+        selection=selected_channels(graph, architecture),
+    )
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
     network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
-    architecture = architecture.replace(costs=with_heads(needs.costs, graph, heads))
     names = [spec.name for spec in graph.inputs]
     return MultiTaskModel(network, tasks, architecture, seed=seed, name=name, input_names=names)
 
@@ -57,11 +62,24 @@ def with_costs(graph, tasks, architecture):
     """The Architecture with its costs filled in, without making its network."""
     units = find_units(graph, architecture.granularity)
     architecture = fitted(graph, units, tasks, architecture)
+    heads = {task.name: clone_head(task, graph.features, 0) for task in tasks}
+    return priced(graph, units, input_sets(tasks), heads, architecture)[0]
+
+
+def priced(graph, units, sets, heads, architecture):
+    """The Architecture with its costs filled in, and the `Needs` that were counted for them.
+
+    Args:
+        graph: `BackboneGraph`.
+        units: its units of the architecture's granularity.
+        sets: dict from task to its input set.
+        heads: dict from task to its head.
+        architecture: `Architecture` that fits them.
+    """
     resolve = resolve_architecture(architecture)
     selection = selected_channels(graph, architecture)
-    needs = count(graph, units, input_sets(tasks), resolve, architecture.fusions, selection)
-    heads = {task.name: clone_head(task, graph.features, 0) for task in tasks}
-    return architecture.replace(costs=with_heads(needs.costs, graph, heads))
+    needs = count(graph, units, sets, resolve, architecture.fusions, selection)
+    return architecture.replace(costs=with_heads(needs.costs, graph, heads)), needs
 
 
 def check_input_sets(graph, sets):

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
+from keras_mtl.errors import ArchitectureError
 from keras_mtl.graph import find_units
 from keras_mtl.models.copies import layer_name
 
@@ -32,8 +33,19 @@ def layers_of_model(model, architecture=None):
         before = given.get(fusion.name, fusion)
         keep = [source in fusion.sources for source in before.sources[1:]]
         if not all(keep):
-            layers[fusion.name] = layers[fusion.name].pruned(keep)
+            layers[fusion.name] = _pruned(fusion, layers[fusion.name], keep)
     return layers
+
+
+def _pruned(fusion, layer, keep):
+    """A fusion's layer without the sources that are not kept."""
+    if not hasattr(layer, "pruned"):
+        raise ArchitectureError(
+            f"`architecture` must have every source of the fusion {fusion.name!r} that "
+            f"`initial_weights` has, or no such fusion: only NDDR fusions lose sources, and this "
+            f"is of kind {fusion.kind!r}. Received: {len(keep) - sum(keep)} sources less."
+        )
+    return layer.pruned(keep)
 
 
 def mean_of_models(graph, tasks, models, architecture=None):

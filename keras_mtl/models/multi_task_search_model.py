@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assemble import assemble, resolve_architecture
+from keras_mtl.assemble import assemble
 from keras_mtl.count import count
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
@@ -15,7 +15,7 @@ from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
-from keras_mtl.models.derive import check_input_sets, with_heads
+from keras_mtl.models.derive import check_input_sets, priced, with_heads
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
@@ -402,14 +402,7 @@ class MultiTaskSearchModel(TaskModel):
             },
             **parts,
         )
-        needs = count(
-            self.graph,
-            self.units,
-            self.input_sets,
-            resolve_architecture(architecture),
-            architecture.fusions,
-        )
-        return architecture.replace(costs=with_heads(needs.costs, self.graph, self.heads))
+        return priced(self.graph, self.units, self.input_sets, self.heads, architecture)[0]
 
     @property
     def fusions(self):

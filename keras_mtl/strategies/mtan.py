@@ -1,9 +1,9 @@
 """MTAN: one trunk for all tasks, from which each task selects features by attention."""
 
 from keras_mtl.architecture import SHARED
+from keras_mtl.checks import check_count
 from keras_mtl.fusion import Fusion
 from keras_mtl.graph import find_units
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.strategies.strategy import FixedStrategy
 
 
@@ -37,7 +37,7 @@ class MTAN(FixedStrategy):
     name = "mtan"
 
     def __init__(self, *, reduction=4):
-        self.reduction = positive_integer("reduction", reduction)
+        self.reduction = check_count("reduction", reduction)
 
     def decide(self, graph, units, tasks):
         stages = _stages(graph, units)

@@ -1,7 +1,7 @@
 """Sluice networks: columns that exchange subspaces, and heads that read all their layers."""
 
+from keras_mtl.checks import check_count
 from keras_mtl.fusion import Fusion
-from keras_mtl.heads._checks import positive_integer
 from keras_mtl.layers._columns import fits, not_negative, share
 from keras_mtl.layers.sluice import INITIAL
 from keras_mtl.strategies.columns import Columns
@@ -54,7 +54,7 @@ class Sluice(Columns):
     ):
         super().__init__(granularity=granularity)
         one_of("initial", initial, INITIAL)
-        self.subspaces = positive_integer("subspaces", subspaces)
+        self.subspaces = check_count("subspaces", subspaces)
         self.own = share("own", own)
         self.initial = initial
         self.orthogonality = not_negative("orthogonality", orthogonality)

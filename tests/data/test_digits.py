@@ -74,4 +74,7 @@ def test_left_digit_is_upper_left_and_the_two_overlap():
 def test_numbers_must_be_positive(name, value):
     with pytest.raises(ValueError) as caught:
         load_multidigits(**{name: value})
-    assert str(caught.value) == f"`{name}` must be a positive integer. Received: {name}={value!r}."
+    assert (
+        str(caught.value)
+        == f"`{name}` must be an integer of at least 1. Received: {name}={value!r}."
+    )

@@ -64,7 +64,7 @@ def test_wrong_arguments(tmp_path):
         "Received: split='validation'."
     )
     assert message(lambda: load_domains("test", limit=0)) == (
-        "`limit` must be a positive integer or None. Received: limit=0."
+        "`limit` must be an integer of at least 1 or None. Received: limit=0."
     )
     for domains in ([], "mnist", ["mnist", "imagenet"]):
         assert message(lambda names=domains: load_domains("test", domains=names)) == (

@@ -83,5 +83,5 @@ def test_wrong_arguments():
     assert message("train", classes=20) == "`classes` must be 13 or 40. Received: classes=20."
     for name in ("batch_size", "limit"):
         assert message("train", **{name: 0}) == (
-            f"`{name}` must be a positive integer or None. Received: {name}=0."
+            f"`{name}` must be an integer of at least 1 or None. Received: {name}=0."
         )

@@ -146,5 +146,5 @@ def test_wrong_sizes():
             f"`vocabulary` must be an integer of at least 3. Received: vocabulary={value!r}."
         )
     assert message(lambda: tokenise(train, length=0)) == (
-        "`length` must be a positive integer. Received: length=0."
+        "`length` must be an integer of at least 1. Received: length=0."
     )

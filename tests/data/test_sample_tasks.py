@@ -157,10 +157,14 @@ def test_turns_do_not_depend_on_the_order_of_the_data():
             "`sampling` must be one of ('uniform', 'proportional', 'lagging'). "
             "Received: sampling='round_robin'.",
         ),
-        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0."),
+        (
+            {"batch_size": 0},
+            "`batch_size` must be an integer of at least 1. Received: batch_size=0.",
+        ),
         (
             {"steps_per_epoch": 0},
-            "`steps_per_epoch` must be a positive integer or None. Received: steps_per_epoch=0.",
+            "`steps_per_epoch` must be an integer of at least 1 or None. "
+            "Received: steps_per_epoch=0.",
         ),
         (
             {"temperature": 0.0},
@@ -171,7 +175,7 @@ def test_turns_do_not_depend_on_the_order_of_the_data():
         ({"decay": -0.1}, "`decay` must be finite and at least 0. Received: decay=-0.1."),
         (
             {"seed": -1},
-            "`seed` must be a non-negative integer or None. Received: seed=-1.",
+            "`seed` must be an integer of at least 0 or None. Received: seed=-1.",
         ),
     ],
 )

@@ -293,14 +293,14 @@ def test_dataset_that_shuffles_itself():
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
 def test_counts_must_be_positive(name, value):
     assert message(lambda: search_split(numbered(10), **{name: value})) == (
-        f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        f"`{name}` must be an integer of at least 1. Received: {name}={value!r}."
     )
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "a"])
 def test_seed_must_be_an_integer(seed):
     assert message(lambda: search_split(numbered(10), seed=seed)) == (
-        f"`seed` must be a non-negative integer or None. Received: seed={seed!r}."
+        f"`seed` must be an integer of at least 0 or None. Received: seed={seed!r}."
     )
 
 

@@ -103,10 +103,26 @@ SIZE = "`size` must be a tuple of 2 integers of at least 1. Received: size="
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"filters": "13"}, TypeError, "`filters` must be an integer. Received: filters='13'."),
-        ({"filters": 0}, ValueError, "`filters` must be at least 1. Received: filters=0."),
-        ({"width": 1.5}, TypeError, "`width` must be an integer. Received: width=1.5."),
-        ({"width": -1}, ValueError, "`width` must be at least 1. Received: width=-1."),
+        (
+            {"filters": "13"},
+            ValueError,
+            "`filters` must be an integer of at least 1. Received: filters='13'.",
+        ),
+        (
+            {"filters": 0},
+            ValueError,
+            "`filters` must be an integer of at least 1. Received: filters=0.",
+        ),
+        (
+            {"width": 1.5},
+            ValueError,
+            "`width` must be an integer of at least 1. Received: width=1.5.",
+        ),
+        (
+            {"width": -1},
+            ValueError,
+            "`width` must be an integer of at least 1. Received: width=-1.",
+        ),
         ({"rates": ()}, ValueError, f"{RATES}()."),
         ({"rates": 6}, ValueError, f"{RATES}6."),
         ({"rates": (6, 0)}, ValueError, f"{RATES}(6, 0)."),

@@ -85,8 +85,18 @@ def test_default_units():
 @each_head
 def test_errors(head_class, argument):
     cases = [
-        ((2.5,), {}, TypeError, f"`{argument}` must be an integer. Received: {argument}=2.5."),
-        ((0,), {}, ValueError, f"`{argument}` must be at least 1. Received: {argument}=0."),
+        (
+            (2.5,),
+            {},
+            ValueError,
+            f"`{argument}` must be an integer of at least 1. Received: {argument}=2.5.",
+        ),
+        (
+            (0,),
+            {},
+            ValueError,
+            f"`{argument}` must be an integer of at least 1. Received: {argument}=0.",
+        ),
         (
             (2,),
             {"dropout": "0.5"},

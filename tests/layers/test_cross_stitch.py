@@ -129,10 +129,14 @@ def test_costs(per_channel, expected):
 def test_errors_of_arguments():
     with pytest.raises(ValueError) as error:
         CrossStitch(0)
-    assert str(error.value) == "`num_tasks` must be at least 1. Received: num_tasks=0."
-    with pytest.raises(TypeError) as error:
+    assert (
+        str(error.value) == "`num_tasks` must be an integer of at least 1. Received: num_tasks=0."
+    )
+    with pytest.raises(ValueError) as error:
         CrossStitch(2.0)
-    assert str(error.value) == "`num_tasks` must be an integer. Received: num_tasks=2.0."
+    assert (
+        str(error.value) == "`num_tasks` must be an integer of at least 1. Received: num_tasks=2.0."
+    )
     with pytest.raises(ValueError) as error:
         CrossStitch(2, -0.1)
     assert str(error.value) == "`own` must be between 0 and 1. Received: own=-0.1."

@@ -207,8 +207,8 @@ def test_costs():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_tasks": 0}, "`num_tasks` must be at least 1. Received: num_tasks=0."),
-        ({"subspaces": 0}, "`subspaces` must be at least 1. Received: subspaces=0."),
+        ({"num_tasks": 0}, "`num_tasks` must be an integer of at least 1. Received: num_tasks=0."),
+        ({"subspaces": 0}, "`subspaces` must be an integer of at least 1. Received: subspaces=0."),
         ({"own": 2}, "`own` must be between 0 and 1. Received: own=2."),
         (
             {"initial": "even"},

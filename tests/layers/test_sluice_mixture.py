@@ -101,7 +101,9 @@ def test_costs():
 def test_errors():
     with pytest.raises(ValueError) as error:
         SluiceMixture(0)
-    assert str(error.value) == "`num_places` must be at least 1. Received: num_places=0."
+    assert (
+        str(error.value) == "`num_places` must be an integer of at least 1. Received: num_places=0."
+    )
     with pytest.raises(ValueError) as error:
         SluiceMixture(2, last=1.5)
     assert str(error.value) == "`last` must be between 0 and 1. Received: last=1.5."

@@ -258,7 +258,9 @@ def test_costs_by_hand():
 def test_errors():
     with pytest.raises(ValueError) as error:
         TaskAttention(0)
-    assert str(error.value) == "`reduction` must be at least 1. Received: reduction=0."
+    assert (
+        str(error.value) == "`reduction` must be an integer of at least 1. Received: reduction=0."
+    )
     with pytest.raises(ValueError) as error:
         TaskAttention().build((None, 4, 4, 3), (None, 4, 3))
     assert str(error.value) == (

@@ -197,5 +197,7 @@ def test_backbones_of_many_kinds(name):
 
 
 def test_bad_settings():
-    with pytest.raises(ValueError, match=r"^`reduction` must be at least 1\. Received: "):
+    with pytest.raises(
+        ValueError, match=r"^`reduction` must be an integer of at least 1\. Received: "
+    ):
         MTAN(reduction=0)

@@ -234,7 +234,7 @@ def test_backbones_of_many_kinds(name):
     ("settings", "message"),
     [
         ({"initial": "even"}, "`initial` must be one of ('own', 'balanced', 'biased'). "),
-        ({"subspaces": 0}, "`subspaces` must be at least 1. Received: subspaces=0."),
+        ({"subspaces": 0}, "`subspaces` must be an integer of at least 1. Received: subspaces=0."),
         ({"own": 2}, "`own` must be between 0 and 1. Received: own=2."),
         ({"last": -1}, "`last` must be between 0 and 1. Received: last=-1."),
         ({"orthogonality": -1}, "`orthogonality` must be a number of at least 0. "),
