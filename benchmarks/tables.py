@@ -1,20 +1,23 @@
 """The tables of README, from `benchmarks/results/*.json`.
 
 python benchmarks/tables.py            # prints them
-python benchmarks/tables.py --write    # puts those of quality between their marks in README
+python benchmarks/tables.py --write    # puts those of whole experiments between their marks
 """
 
 import argparse
 import json
 import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "examples"))
 
 from fair import tables as quality_tables
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results" / "speed.json"
 README = HERE.parent / "README.md"
-BEGIN = "<!-- quality tables: begin; by `python benchmarks/tables.py --write` -->"
-END = "<!-- quality tables: end -->"
+BEGIN = "<!-- {} tables: begin; by `python benchmarks/tables.py --write` -->"
+END = "<!-- {} tables: end -->"
 
 
 def build_table(results):
@@ -87,15 +90,50 @@ def quality_section(results):
         yield from quality_tables.left_out(found)
 
 
+def partition_results():
+    """What `examples/domains.py` has come to, or `None`."""
+    path = HERE / "results" / "domains.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def partition_section(results):
+    """Tables 1 and 2 of Feature Partitioning in small."""
+    if results is None:
+        return
+    import domains
+
+    correlation, outcomes = results["correlation"], results["outcomes"]
+    yield f"`{correlation['command']}` ({correlation['date']}, {results['machine']}):"
+    yield ""
+    yield domains.correlation_table(correlation)
+    yield ""
+    yield f"`{outcomes['command']}` ({outcomes['date']}, {results['machine']}):"
+    yield ""
+    yield domains.outcome_table(list(outcomes["seeds"].values()))
+
+
+SECTIONS = {
+    "quality": (quality_section, quality_results),
+    "partition": (partition_section, partition_results),
+}
+
+
 def rewritten(text, results=None):
-    """The text of README with the tables of quality anew."""
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"{README.name} must have the lines {BEGIN} and {END}.")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    lines = quality_section(quality_results() if results is None else results)
-    body = "\n".join(lines).strip()
-    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+    """The text of README with the tables of whole experiments anew.
+
+    Args:
+        text: string.
+        results: dict from section to its results; by default what is in `results/`.
+    """
+    for name, (section, load) in SECTIONS.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        if begin not in text or end not in text:
+            raise SystemExit(f"{README.name} must have the lines {begin} and {end}.")
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        body = "\n".join(section(load() if results is None else results[name])).strip()
+        text = f"{before}{begin}\n\n{body}\n\n{end}{after}"
+    return text
 
 
 def pruning_table(results):
@@ -111,7 +149,7 @@ def pruning_table(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="README's tables of quality")
+    parser.add_argument("--write", action="store_true", help="README's tables of experiments")
     if parser.parse_args().write:
         README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
         return
@@ -120,7 +158,8 @@ def main():
         print("\n".join(table(results)), end="\n\n")
     pruning = json.loads(RESULTS.with_name("pruning.json").read_text())
     print("\n".join(pruning_table(pruning)))
-    print("\n".join(quality_section(quality_results())))
+    for section, load in SECTIONS.values():
+        print("\n".join(section(load())))
 
 
 if __name__ == "__main__":

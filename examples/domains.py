@@ -327,6 +327,12 @@ def correlation_table(outcome):
     return "\n".join([*lines, f"| mean | {means} |", f"| time, full = 1 | {costs} |"])
 
 
+def outcome_table(outcomes):
+    """Table 2 as text, from the rows of every seed."""
+    columns = {"accuracy, %": ("accuracy", 100, ".2f"), "channels used, %": ("use", 100, ".0f")}
+    return table_over_seeds(outcomes, columns)
+
+
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), choices=list(DOMAINS))
@@ -362,9 +368,7 @@ def main(arguments=None):
     if arguments.correlation:
         print(correlation_table(correlation(prepared(arguments, arguments.seeds[0]))))
         return
-    outcomes = [run(prepared(arguments, seed)) for seed in arguments.seeds]
-    columns = {"accuracy": ("accuracy", 100, ".2f"), "channels": ("use", 100, ".0f")}
-    text = table_over_seeds(outcomes, columns)
+    text = outcome_table([run(prepared(arguments, seed)) for seed in arguments.seeds])
     print(f"\nMean over the domains, on the test part:\n\n{text}")
     (pathlib.Path(arguments.folder) / "table.md").write_text(text + "\n")
 

@@ -308,16 +308,42 @@ def test_readme_says_what_the_data_say():
     assert tables.rewritten(text) == text, "run `python benchmarks/tables.py --write`"
 
 
-def test_a_changed_number_is_seen(tmp_path):
+def partition_figures():
+    """As `benchmarks/results/domains.json`: two domains, two seeds."""
+    keys, told = ("0.05", "0.1", "proxy"), {"command": "python d.py", "date": "2026-11-22"}
+    values = ([0.1, 0.2], [0.3, 0.4], [0.7, 0.8])
+    seconds = dict(zip(keys, (5.0, 10.0, 2.0), strict=True)) | {"1": 100.0}
+    correlation = {"domains": ["digits", "signs"], "seconds": seconds}
+    correlation["correlation"] = dict(zip(keys, values, strict=True))
+    costs = {"parameters": 2000, "flops": 3e6}
+    seeds = {
+        str(seed): {"evolved": {"accuracy": 0.5 + 0.02 * seed, "use": 0.5 + 0.2 * seed, **costs}}
+        for seed in (0, 1)
+    }
+    return {
+        "machine": "two cores",
+        "correlation": correlation | told,
+        "outcomes": {"seeds": seeds} | told,
+    }
+
+
+def test_a_changed_number_is_seen():
     import tables
 
-    text = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    marks = "".join(
+        f"{tables.BEGIN.format(name)}\nold\n{tables.END.format(name)}\n" for name in tables.SECTIONS
+    )
+    text = f"before\n{marks}after\n"
     results = {"toy": figures([(0.0, 10.0)])}
     results["toy"] |= {"command": "python q.py", "date": "2026-11-22", "machine": "two cores"}
     results["toy"]["suite"] |= {"epochs": 1, "search_epochs": 2, "candidates": 3}
     results["toy"]["seeds"]["0"] |= {"wall_seconds": 90.0}
+    results = {"quality": results, "partition": partition_figures()}
     written = tables.rewritten(text, results)
     assert "| shared | +10.0 | +10.00 |" in written and "old" not in written
+    assert "| digits | 0.100 | 0.300 | 0.700 |" in written
+    assert "| time, full = 1 | 0.050 | 0.100 | 0.020 |" in written
+    assert "| evolved | 51.00 ± 1.41 | 60 ± 14.14 | 2 k | 3.0 M |" in written
     assert written.startswith("before\n") and written.endswith("after\n")
     assert tables.rewritten(written, results) == written
     assert tables.rewritten(written.replace("+10.00", "+11.00"), results) == written
