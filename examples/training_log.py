@@ -5,9 +5,13 @@ import sys
 import time
 
 import keras
+import tensorflow as tf
 
 import keras_mtl
 from keras_mtl.tuners import files
+
+# Where tasks take turns there is one train function for each, which TensorFlow takes for a mistake.
+tf.get_logger().setLevel("ERROR")
 
 
 class Log:
