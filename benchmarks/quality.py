@@ -3,6 +3,7 @@
     python benchmarks/quality.py --suite multidigits --methods all --seeds 2
     python benchmarks/quality.py --suite multidigits --methods all ablations --seeds 2
     KERAS_MTL_DATA=/path/to/data python benchmarks/quality.py --suite nyuv2 --seeds 2
+    python benchmarks/quality.py --suite multidigits --longer 3 --methods shared adashare
     python benchmarks/quality.py --suite multidigits --quick          # does it run?
 
 Trains the single-task networks of a suite once for each seed, then every method from the same first
@@ -13,6 +14,7 @@ after every method, and at the end the tables and one HTML page into `runs/quali
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -39,7 +41,7 @@ AGAIN = "single_again"
 WORK = {"search": 0.0, "training": 1.0, "candidates": 1.0}
 
 
-def run(suite, asked, seeds, folder, figures, *, quick=False):
+def run(suite, asked, seeds, folder, figures, *, quick=False, longer=1):
     """Runs methods on a suite.
 
     Args:
@@ -49,6 +51,7 @@ def run(suite, asked, seeds, folder, figures, *, quick=False):
         folder: path. Where everything is kept.
         figures: path of the JSON file with the figures.
         quick: bool. Tiny sizes.
+        longer: int. How many times the suite's epochs every training and search has.
 
     Returns:
         The content of that file.
@@ -56,10 +59,22 @@ def run(suite, asked, seeds, folder, figures, *, quick=False):
     took = {}
     for place, seed in enumerate(seeds):
         write(f"seed {seed}\n")
-        setup = suite.experiment(seed, folder / f"seed{seed}", quick)
+        setup = lengthened(suite.experiment(seed, folder / f"seed{seed}", quick), longer)
         for _ in run_seed(suite, setup, asked, took, len(seeds) - place - 1):
             results.save(figures, folder, seeds[: place + 1])
     return results.load(figures)
+
+
+def lengthened(setup, times):
+    """The same experiment with so many times the epochs."""
+    if times == 1:
+        return setup
+    return dataclasses.replace(
+        setup,
+        epochs=times * setup.epochs,
+        search_epochs=times * setup.search_epochs,
+        settings={**setup.settings, "longer": times},
+    )
 
 
 def run_seed(suite, setup, asked, took, seeds_after):
@@ -204,14 +219,17 @@ def parse(arguments=None):
         "--methods", nargs="+", default=["all"], help=f"all, ablations, {', '.join(EVERY)}"
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--longer", type=int, default=1, help="times the epochs of the suite")
     parser.add_argument("--folder", help="by default runs/quality/SUITE")
     parser.add_argument("--results", help="by default benchmarks/results/quality_SUITE.json")
     parser.add_argument("--quick", action="store_true", help="tiny: only whether it runs")
     arguments = parser.parse_args(arguments)
-    name = arguments.suite + "-quick" * arguments.quick
+    name = arguments.suite + f"-x{arguments.longer}" * (arguments.longer > 1)
+    figures = f"quality_{name}.json"
+    name += "-quick" * arguments.quick
     arguments.folder = pathlib.Path(arguments.folder or f"runs/quality/{name}")
     place = arguments.folder if arguments.quick else RESULTS
-    arguments.results = pathlib.Path(arguments.results or place / f"quality_{arguments.suite}.json")
+    arguments.results = pathlib.Path(arguments.results or place / figures)
     arguments.methods = methods.names(arguments.methods)
     return arguments
 
@@ -229,6 +247,7 @@ def main(arguments=None):
         arguments.folder,
         arguments.results,
         quick=arguments.quick,
+        longer=arguments.longer,
     )
     text = "\n".join(tables.tables(found))
     (arguments.folder / "tables.md").write_text(text + "\n")

@@ -269,11 +269,12 @@ def tree_locations(backbone, most=4):
 def spread(seed, trees):
     """As many trees of the front as there are candidates, of sizes spread evenly.
 
-    The first shares everything and the last nothing: other rows have these.
+    The first shares everything and the last nothing, which other rows have: the first is a
+    candidate only where there would be too few.
     """
-    front = trees.fronts["affinity"]
-    inner = front[1:-1] or front[:1]
-    places = np.linspace(0, len(inner) - 1, min(seed.setup.samples, len(inner)) + 2)[1:-1]
+    front, samples = trees.fronts["affinity"], seed.setup.samples
+    inner = front[1:-1] if len(front) - 2 >= samples else front[: max(1, len(front) - 1)]
+    places = np.linspace(0, len(inner) - 1, min(samples, len(inner)) + 2)[1:-1]
     return [inner[i] for i in dict.fromkeys(round(place) for place in places)]
 
 

@@ -1,10 +1,11 @@
 """PartitionTuner: searches for partitions, by whatever score."""
 
 import math
+import random
 import time
 from collections.abc import Mapping
 
-import keras
+import numpy as np
 
 from keras_mtl.errors import NonFiniteError, suggestion
 from keras_mtl.partition import PartitionSpace
@@ -152,7 +153,9 @@ class PartitionTuner(ResumableTuner):
         seed = int(self._local.generator(TRAINING, index).integers(2**31))
         partition = self.space.partition([candidate[name] for name in self.space.names])
         folder.mkdir(parents=True, exist_ok=True)
-        keras.utils.set_random_seed(seed)
+        # Not TensorFlow's: with another global seed it prepares all traced functions anew.
+        random.seed(seed)
+        np.random.seed(seed)
         began = time.monotonic()
         try:
             metrics = _as_metrics(self._score(partition, PartitionRun(index, seed, folder, self)))
