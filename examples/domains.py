@@ -311,7 +311,7 @@ def draw(setup, outcome):
         proxy, full = (np.array(outcome["values"][key])[:, i] for key in ("proxy", "1"))
         axes.plot(proxy, full, "o", color="#1f77b4", markersize=4)
         axes.set_title(f"{name}: r = {outcome['correlation']['proxy'][i]:.2f}", fontsize=10)
-        axes.set(xlabel="distillation, relative to the teacher", ylabel="accuracy in full")
+        axes.set(xlabel="distilled, relative to teacher", ylabel="accuracy in full")
     figure.savefig(setup.folder / "correlation.png", dpi=150)
 
 
