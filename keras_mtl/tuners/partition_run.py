@@ -12,8 +12,8 @@ class PartitionRun:
 
     Args:
         index: int. The place of the partition among the candidates.
-        seed: int. Follows from the search's seed and the index. Python's and NumPy's global seeds are
-            set to it already; give it to everything else that is random.
+        seed: int. Follows from the search's seed and the index. Python's and NumPy's global
+            seeds are set to it already; give it to everything else that is random.
         folder: path. A folder for this candidate, which stays after a kill.
         tuner: the tuner that runs the search.
     """
