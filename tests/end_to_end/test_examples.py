@@ -72,7 +72,7 @@ def test_multidigits(tmp_path, capsys):
     assert "Continuing after epoch 3" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.real_data
 def test_nyuv2(tmp_path, untraced):
     import nyuv2
