@@ -1,11 +1,14 @@
 """Columns that exchange features: what a fusion computes, and what it costs."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 
 import keras_mtl
 from keras_mtl import Architecture, ArchitectureError, Fusion
+from keras_mtl.models.handed_weights import layers_of_model
 from keras_mtl.strategies import NDDRCNN, CrossStitch
 from tests import toys
 
@@ -260,3 +263,12 @@ def test_two_fusions_of_one_name():
     one = Fusion("f", "nddr", "block1", (("classes", "block1"),), ("classes",))
     with pytest.raises(ArchitectureError, match="different names"):
         plan.replace(fusions=(one, one))
+
+
+def test_only_nddr_fusions_lose_sources():
+    both = (("a", "unit"), ("b", "unit"))
+    stitch = Fusion("unit.stitch", "cross_stitch", "unit", both, ["a", "b"])
+    model = types.SimpleNamespace(named_layers=lambda: {stitch.name: object()}, fusions=[stitch])
+    less = Fusion(stitch.name, "cross_stitch", "unit", both[:1], ["a"])
+    with pytest.raises(ArchitectureError, match=r"only NDDR fusions lose sources.*1 sources less"):
+        layers_of_model(model, types.SimpleNamespace(fusions=[less]))
