@@ -1,7 +1,7 @@
-"""The tables of README, from `benchmarks/results/*.json`.
+"""The tables of README and `docs/`, from `benchmarks/results/*.json`.
 
-python benchmarks/tables.py            # prints them
-python benchmarks/tables.py --write    # puts those of whole experiments between their marks
+python benchmarks/tables.py            # says which pages are out of date
+python benchmarks/tables.py --write    # puts all tables between their marks
 """
 
 import argparse
@@ -11,16 +11,30 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "examples"))
 
+from fair import summary
 from fair import tables as quality_tables
 
-HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results" / "speed.json"
-README = HERE.parent / "README.md"
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- {} tables: begin; by `python benchmarks/tables.py --write` -->"
 END = "<!-- {} tables: end -->"
 
 
-def build_table(results):
+def load(name):
+    """The figures of one experiment."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def load_suites():
+    """Name of a suite -> what `quality.py` has written of it, in the order of the suites."""
+    import suites
+
+    found = {path.stem.removeprefix("quality_"): None for path in RESULTS.glob("quality_*.json")}
+    order = sorted(found, key=lambda name: (suites.NAMES.index(name.split("-")[0]), name))
+    return {name: load(f"quality_{name}") for name in order}
+
+
+def build_section(results):
     """Seconds to read, and to read and build."""
     yield "| backbone | read | read and build, 2 tasks | 5 tasks | Keras' `clone_model` alone |"
     yield "|---|--:|--:|--:|--:|"
@@ -33,7 +47,7 @@ def build_table(results):
         )
 
 
-def step_table(results):
+def step_section(results):
     """Step times in units of K single-task steps."""
     counts = [key.split("= ")[1] for key in results if key.startswith("steps")]
     counts.sort(key=int)
@@ -53,7 +67,7 @@ def step_table(results):
     yield "| peak memory of the process | " + " | ".join(memory) + " |"
 
 
-def inference_table(results):
+def inference_section(results):
     """Time and FLOPs of derived models, in units of the independent networks."""
     yield "| model, batch | time | FLOPs |"
     yield "|---|--:|--:|"
@@ -61,25 +75,30 @@ def inference_table(results):
         yield f"| {name} | {row['time_ratio']:.2f} | {row['flops_ratio']:.2f} |"
 
 
-def quality_results():
-    """Name of a suite -> what `quality.py` has written of it, in the order of the suites."""
-    found = {}
-    for path in (HERE / "results").glob("quality_*.json"):
-        found[path.stem.removeprefix("quality_")] = json.loads(path.read_text(encoding="utf-8"))
-    return dict(sorted(found.items()))
+def pruning_section(results):
+    """Time and FLOPs of pruned networks, in units of the whole network."""
+    yield "| network | time | FLOPs | time / FLOPs |"
+    yield "|---|--:|--:|--:|"
+    for name, part in results.items():
+        for key, row in part["figures"].items():
+            if "time_ratio" in row:
+                figures = (row[kind] for kind in ("time_ratio", "flops_ratio", "time_to_flops"))
+                yield f"| {name}, {key} | " + " | ".join(f"{x:.2f}" for x in figures) + " |"
+
+
+def demo_section(results):
+    """What `make demo` prints."""
+    import protocol
+
+    yield protocol.table(results["rows"])
 
 
 def quality_section(results):
-    """Every suite: how it was run, and its tables."""
+    """Every suite in full: what the methods cost, every metric, what was left out."""
     for name, found in results.items():
-        suite, seeds = found["suite"], found["seeds"]
-        minutes = sum(seed["wall_seconds"] for seed in seeds.values()) / 60
-        yield (
-            f"**`{name}`**: {suite['title']}. `{found['command']}` ({found['date']}, "
-            f"{found['machine']}), {minutes:.0f} minutes for {len(seeds)} "
-            f"seed{'s' * (len(seeds) > 1)}; {suite['epochs']} epochs of every training, "
-            f"{suite['search_epochs']} of every search, {suite['candidates']} candidates."
-        )
+        yield f"## {summary.suite_title(name)}"
+        yield ""
+        yield f"{found['suite']['title'].capitalize()}. {summary.told(found)}."
         yield ""
         yield from quality_tables.main_table(found)
         yield ""
@@ -87,19 +106,15 @@ def quality_section(results):
         yield ""
         yield from quality_tables.cost_table(found)
         yield ""
+        yield "Every metric, on test:"
+        yield ""
+        yield from quality_tables.metric_table(found)
+        yield ""
         yield from quality_tables.left_out(found)
-
-
-def partition_results():
-    """What `examples/domains.py` has come to, or `None`."""
-    path = HERE / "results" / "domains.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def partition_section(results):
     """Tables 1 and 2 of Feature Partitioning in small."""
-    if results is None:
-        return
     import domains
 
     correlation, outcomes = results["correlation"], results["outcomes"]
@@ -112,54 +127,55 @@ def partition_section(results):
     yield domains.outcome_table(list(outcomes["seeds"].values()))
 
 
+# Section -> its tables, and the figures they are made from.
 SECTIONS = {
-    "quality": (quality_section, quality_results),
-    "partition": (partition_section, partition_results),
+    "demo": (demo_section, lambda: load("demo")),
+    "fair": (summary.section, load_suites),
+    "quality": (quality_section, load_suites),
+    "partition": (partition_section, lambda: load("domains")),
+    "build": (build_section, lambda: load("speed")),
+    "step": (step_section, lambda: load("speed")),
+    "inference": (inference_section, lambda: load("speed")),
+    "pruning": (pruning_section, lambda: load("pruning")),
+}
+PAGES = {
+    ROOT / "README.md": ("demo", "fair"),
+    ROOT / "docs" / "quality.md": ("quality",),
+    ROOT / "docs" / "results.md": ("partition",),
+    ROOT / "docs" / "speed.md": ("build", "step", "inference", "pruning"),
 }
 
 
-def rewritten(text, results=None):
-    """The text of README with the tables of whole experiments anew.
+def rewritten(text, sections, results=None):
+    """The text of a page with its tables anew.
 
     Args:
         text: string.
+        sections: names of the sections that the page must have.
         results: dict from section to its results; by default what is in `results/`.
     """
-    for name, (section, load) in SECTIONS.items():
+    for name in sections:
+        section, figures = SECTIONS[name]
         begin, end = BEGIN.format(name), END.format(name)
         if begin not in text or end not in text:
-            raise SystemExit(f"{README.name} must have the lines {begin} and {end}.")
+            raise SystemExit(f"The page must have the lines {begin} and {end}.")
         before, rest = text.split(begin)
         _, after = rest.split(end)
-        body = "\n".join(section(load() if results is None else results[name])).strip()
+        body = "\n".join(section(figures() if results is None else results[name])).strip()
         text = f"{before}{begin}\n\n{body}\n\n{end}{after}"
     return text
 
 
-def pruning_table(results):
-    """Time and FLOPs of pruned networks, in units of the whole network."""
-    yield "| network | time | FLOPs | time / FLOPs |"
-    yield "|---|--:|--:|--:|"
-    for name, part in results.items():
-        for key, row in part["figures"].items():
-            if "time_ratio" in row:
-                figures = (row[kind] for kind in ("time_ratio", "flops_ratio", "time_to_flops"))
-                yield f"| {name}, {key} | " + " | ".join(f"{x:.2f}" for x in figures) + " |"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="README's tables of experiments")
-    if parser.parse_args().write:
-        README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
-        return
-    results = json.loads(RESULTS.read_text())
-    for table in (build_table, step_table, inference_table):
-        print("\n".join(table(results)), end="\n\n")
-    pruning = json.loads(RESULTS.with_name("pruning.json").read_text())
-    print("\n".join(pruning_table(pruning)))
-    for section, load in SECTIONS.values():
-        print("\n".join(section(load())))
+    parser.add_argument("--write", action="store_true", help="put them into the pages")
+    write = parser.parse_args().write
+    for path, sections in PAGES.items():
+        text = path.read_text(encoding="utf-8")
+        new = rewritten(text, sections)
+        print(f"{path.relative_to(ROOT)}: {'up to date' if new == text else 'out of date'}")
+        if write and new != text:
+            path.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def ablated(setup, log, ablation, regularisation, search, plans):
 def searched_and_trained(setup, log, name, strategy):
     """A search, its candidates, and the row of the best of them."""
     search = protocol.searched(setup, log, name, strategy)
-    plans = search.decide(**setup.numbers)
+    plans = protocol.decided(setup, search)
     return search, plans, protocol.best_of(setup, log, name, plans)[1]
 
 
@@ -122,7 +122,7 @@ def main(arguments=None):
     setup = dataclasses.replace(setup, strategies={}, settings=settings)
     rows = run(setup, arguments)
 
-    text = protocol.table(setup, rows)
+    text = protocol.table(rows)
     print(f"\nOn test images, best of {setup.samples} by validation:\n\n{text}\n")
     (setup.folder / "table.md").write_text(text + "\n")
     picture = {

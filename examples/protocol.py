@@ -9,6 +9,7 @@ so that an interrupted run goes on where it was.
 import collections
 import dataclasses
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -16,6 +17,9 @@ from training_log import Log, file_name
 
 import keras_mtl
 from keras_mtl.strategies import MTLNAS, RandomEdges, SearchStrategy
+from keras_mtl.tuners import files
+
+FIGURES = ("test", "delta", "total_delta", "parameters", "flops")
 
 
 @dataclasses.dataclass
@@ -105,7 +109,7 @@ def method(experiment, log, name, strategy):
         return None, model, log.trained(name, model)
     search = searched(experiment, log, name, strategy)
     if strategy.retrains:
-        return search, *best_of(experiment, log, name, search.decide(**experiment.numbers))
+        return search, *best_of(experiment, log, name, decided(experiment, search))
     model = build(experiment, architecture=search.decide(), initial_weights=search)
     return search, model, log.trained(name, model, epochs=0)
 
@@ -116,10 +120,13 @@ def first_weights(log, strategy):
 
 
 def deliver(experiment, best, rows, *, part="the test part"):
-    """Prints and writes what came out: the table, and the best model's plan and SavedModel."""
-    text = table(experiment, rows)
+    """Prints and writes what came out: the table, its figures, the best plan and SavedModel."""
+    text = table(rows)
     print(f"\nOn {part}, best of {experiment.samples} by validation:\n\n{text}\n")
     (experiment.folder / "table.md").write_text(text + "\n")
+    figures = {name: {key: row[key] for key in FIGURES} for name, row in rows.items()}
+    made = {"date": time.strftime("%Y-%m-%d"), "settings": experiment.settings, "rows": figures}
+    files.write_json(experiment.folder / "figures.json", made)
     print(best.architecture.summary())
     best.architecture.save(experiment.folder / "architecture.json")
     keras_mtl.plot.architecture(best.architecture, path=experiment.folder / "architecture.png")
@@ -131,6 +138,18 @@ def baselines(experiment, log):
     log.baseline = single_task(experiment, log)
     shared = build(experiment, strategy="shared")
     return {"single-task": single_row(log.baseline), "shared": log.trained("shared", shared)}
+
+
+def decided(experiment, search):
+    """The likeliest decision of a search, and others drawn beside it: as many as everybody has.
+
+    The papers draw all of eight. A policy that a short search has not settled is drawn from at the
+    price of noise, and its likeliest decision is the best that it knows.
+    """
+    plans = [search.decide()]
+    if experiment.samples > 1:
+        plans += search.decide(samples=experiment.samples - 1, seed=experiment.seed)
+    return plans
 
 
 def best_of(experiment, log, method, architectures, *, epochs=None, **choice):
@@ -285,19 +304,19 @@ def draw_policy(experiment, model):
     )
 
 
-def table(experiment, rows):
+def table(rows):
     """The table as text: per task its metrics and Δ, then Δ_T, parameters and FLOPs."""
+    tasks = next(iter(rows.values()))["test"]
     head = ["method"]
-    for task in experiment.tasks:
-        head += [f"{task.name} {metric.name}" for metric in task.metrics] + [f"Δ {task.name}"]
+    for task, metrics in tasks.items():
+        head += [f"{task} {metric}" for metric in metrics] + [f"Δ {task}"]
     head += ["Δ_T", "parameters", "FLOPs"]
     body = []
     for method, row in rows.items():
         cells = [method]
-        for task in experiment.tasks:
-            values = row["test"][task.name]
-            cells += [f"{values[metric.name]:.4f}" for metric in task.metrics]
-            cells.append(f"{row['delta'][task.name]:+.1f} %")
+        for task, metrics in tasks.items():
+            cells += [f"{row['test'][task][metric]:.4f}" for metric in metrics]
+            cells.append(f"{row['delta'][task]:+.1f} %")
         cells.append(f"{row['total_delta']:+.2f} %")
         cells += [f"{row['parameters'] / 1e3:.1f} k", f"{row['flops'] / 1e6:.2f} M"]
         body.append(cells)

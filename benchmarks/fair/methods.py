@@ -34,6 +34,7 @@ class Method:
         cost: float. A first guess of its time, in units of all single-task trainings.
         needs: the method that must be there before, or `None`.
         begins_trained: bool. Whether it begins with the trained single-task networks.
+        of: the method that it is an ablation of, or `None`.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Method:
     cost: float
     needs: str | None = None
     begins_trained: bool = False
+    of: str | None = None
 
     def trainings(self, samples):
         """How many networks it trains, or evaluates, beside its search."""
@@ -133,24 +135,23 @@ def of_strategy(name, **changes):
 
     def run(seed, title):
         setup, log, strategy = seed.setup, seed.log, seed.strategy(name, **changes)
+        if changes and name in seed.rows and same(strategy, seed.strategy(name)):
+            return seed.rows[name]
         if not isinstance(strategy, SearchStrategy):
             _, model, row = protocol.method(setup, log, title, strategy)
             return described(seed, row, model.architecture)
         search = protocol.searched(setup, log, title, strategy)
-        if strategy.retrains:
-            model, row = protocol.best_of(setup, log, title, search.decide(**setup.numbers))
-        else:
-            # The likeliest decision and others drawn beside it: as many as everybody has.
-            plans = [search.decide()]
-            if setup.samples > 1:
-                plans += search.decide(samples=setup.samples - 1, seed=setup.seed)
-            model, row = protocol.best_of(
-                setup, log, title, plans, epochs=0, initial_weights=search
-            )
+        kept = {} if strategy.retrains else {"epochs": 0, "initial_weights": search}
+        plans = protocol.decided(setup, search)
+        model, row = protocol.best_of(setup, log, title, plans, **kept)
         row["search_seconds"] = log.seconds(title)
         return described(seed, row, model.architecture, search)
 
     return run
+
+
+def same(strategy, other):
+    return strategy.get_config() == other.get_config()
 
 
 def random_policies(per_task):
@@ -304,35 +305,68 @@ METHODS = {
 }
 
 ABLATIONS = {
+    "stochastic_depth": Method(
+        "shared, stochastic depth", stochastic_depth, "fixed", 1.0, of="shared"
+    ),
     "adashare_no_curriculum": Method(
-        "AdaShare, no curriculum", of_strategy("adashare", curriculum_epochs=0), "search", 4.0
+        "AdaShare, no curriculum",
+        of_strategy("adashare", curriculum_epochs=0),
+        "search",
+        4.0,
+        of="adashare",
     ),
     "adashare_no_sparsity": Method(
-        "AdaShare, no sparsity", of_strategy("adashare", sparsity=0.0), "search", 4.0
+        "AdaShare, no sparsity", of_strategy("adashare", sparsity=0.0), "search", 4.0, of="adashare"
     ),
     "adashare_no_sharing": Method(
-        "AdaShare, no sharing loss", of_strategy("adashare", sharing=0.0), "search", 4.0
+        "AdaShare, no sharing loss",
+        of_strategy("adashare", sharing=0.0),
+        "search",
+        4.0,
+        of="adashare",
     ),
-    "stochastic_depth": Method("shared, stochastic depth", stochastic_depth, "fixed", 1.0),
     **{
         f"auto_mtl_{value:g}": Method(
-            f"AutoMTL, λ = {value:g}", of_strategy("auto_mtl", regularisation=value), "search", 7.0
+            f"AutoMTL, λ = {value:g}",
+            of_strategy("auto_mtl", regularisation=value),
+            "search",
+            7.0,
+            of="auto_mtl",
         )
         for value in (0.01, 0.03, 0.1, 0.3)
     },
     "auto_mtl_no_regulariser": Method(
-        "AutoMTL, no L_reg", of_strategy("auto_mtl", regularisation=0.0), "search", 7.0
+        "AutoMTL, no L_reg",
+        of_strategy("auto_mtl", regularisation=0.0),
+        "search",
+        7.0,
+        of="auto_mtl",
     ),
     "auto_mtl_no_pretraining": Method(
-        "AutoMTL, no pre-training", of_strategy("auto_mtl", pretrain=0.0), "search", 7.0
+        "AutoMTL, no pre-training",
+        of_strategy("auto_mtl", pretrain=0.0),
+        "search",
+        7.0,
+        of="auto_mtl",
     ),
-    "auto_mtl_random": Method("AutoMTL, untrained policies", untrained_policies, "random", 4.0),
+    "auto_mtl_random": Method(
+        "AutoMTL, untrained policies", untrained_policies, "random", 4.0, of="auto_mtl"
+    ),
     "mtl_nas_no_entropy": Method(
-        "MTL-NAS, no entropy", of_strategy("mtl_nas", entropy=0.0), "search", 4.0, None, True
+        "MTL-NAS, no entropy",
+        of_strategy("mtl_nas", entropy=0.0),
+        "search",
+        4.0,
+        begins_trained=True,
+        of="mtl_nas",
     ),
-    "random_edges": Method("random edges", random_edges, "random", 4.0, "mtl_nas", True),
-    "random_partitions": Method("random partitions", random_partitions, "random", 2.5),
-    "random_trees": Method("random trees", random_branched, "tree", 2.5),
+    "random_edges": Method(
+        "random edges", random_edges, "random", 4.0, "mtl_nas", begins_trained=True, of="mtl_nas"
+    ),
+    "random_trees": Method("random trees", random_branched, "tree", 2.5, of="branched"),
+    "random_partitions": Method(
+        "random partitions", random_partitions, "random", 2.5, of="feature_partition"
+    ),
 }
 EVERY = METHODS | ABLATIONS
 

@@ -304,7 +304,7 @@ def test_protocol_of_two_searches_on_data_of_each_task(tmp_path, capsys, untrace
     # 3 single-task and shared trainings, 2 searches, a candidate of each of 3 methods.
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
     assert lines[-1].startswith("[ 8/8] random, 1 of 1")
-    assert len(protocol.table(setup, rows).splitlines()) == 7
+    assert len(protocol.table(rows).splitlines()) == 7
     # Without AutoMTL the kept results are used, and AdaShare's own random policies are trained.
     kept = json.loads((tmp_path / "results.json").read_text())
     setup.strategies.pop("auto_mtl")
