@@ -230,6 +230,13 @@ def random_partitions(seed, title):
     return chosen(seed, title, plans)
 
 
+def all_channels(seed, title):
+    """All channels for every task, each with its own normalisation and projections."""
+    tasks = [task.name for task in seed.setup.tasks]
+    plan = partitioning.plan(seed.setup, keras_mtl.partition.Partition.share_all(tasks))
+    return chosen(seed, title, [plan])
+
+
 def branched(seed, title):
     """Trees of least dissimilarity, of as many budgets as there are candidates."""
     trees = found_trees(seed)
@@ -366,6 +373,9 @@ ABLATIONS = {
     "random_trees": Method("random trees", random_branched, "tree", 2.5, of="branched"),
     "random_partitions": Method(
         "random partitions", random_partitions, "random", 2.5, of="feature_partition"
+    ),
+    "all_channels": Method(
+        "all channels for all tasks", all_channels, "fixed", 1.2, of="feature_partition"
     ),
 }
 EVERY = METHODS | ABLATIONS

@@ -7,6 +7,7 @@ from keras_mtl.strategies.adashare import find_skippable
 
 DIRECTIONS = 30  # between columns; a supernet of more does not fit into the budget
 COLUMNS = ("mtl_nas", "cross_stitch", "sluice", "nddr_cnn")
+SKIPS = ("adashare", "random_1", "random_2")
 
 
 def reason(setup, name, given):
@@ -17,32 +18,22 @@ def reason(setup, name, given):
         name: string. A method.
         given: dict from method to a reason that the suite itself gives.
     """
-    base = methods.EVERY[name].needs or name
-    for known in (name, base, family(name)):
+    method = methods.EVERY[name]
+    family = method.of or name
+    for known in (name, method.needs, family):
         if known in given:
             return given[known]
     if name == "stochastic_depth" and not isinstance(setup.train, (tuple, dict)):
         return "The data are shuffled while they are read; it needs arrays."
-    if family(name) in COLUMNS:
+    if family in COLUMNS:
         return no_columns(setup)
-    if family(name) in ("adashare", "random_1", "random_2", "stochastic_depth"):
+    if family in SKIPS or name == "stochastic_depth":
         return no_skips(setup)
-    if family(name) == "feature_partition":
+    if family == "feature_partition":
         return partitioning.no_partition(setup)
     if name == "mtan":
         return no_attention(setup)
     return None
-
-
-def family(name):
-    """The method that a name is a variant of."""
-    found = [known for known in methods.METHODS if name.startswith(known)]
-    others = {
-        "random_edges": "mtl_nas",
-        "random_trees": "branched",
-        "random_partitions": "feature_partition",
-    }
-    return others.get(name, max(found, key=len, default=name))
 
 
 def no_columns(setup):
