@@ -137,6 +137,20 @@ def edges(row):
     return figure
 
 
+def channels(row):
+    """The share of channels that two tasks have in common, a mean over the masked operators."""
+    if "architecture" not in row:
+        return None
+    plan = keras_mtl.Architecture.from_json(row["architecture"])
+    if not plan.masks:
+        return None
+    common = []
+    for use in plan.masks.values():
+        masks = np.array([list(map(int, use.forward[task])) for task in plan.tasks])
+        common.append(masks @ masks.T / use.channels)
+    return keras_mtl.plot.task_correlation(np.mean(common, axis=0), plan.tasks)
+
+
 def architecture(row):
     """The chosen network: lanes of units, or columns where tasks exchange features."""
     if "architecture" not in row:

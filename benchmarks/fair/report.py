@@ -86,6 +86,7 @@ def decisions(found, kept, folder, seed):
             (plots.policy(row), "The learned policy."),
             (plots.correlation(row), "How alike the tasks' policies are."),
             (plots.edges(row), "How likely the edges between columns are."),
+            (plots.channels(row), "The share of channels that tasks have in common."),
             (plots.architecture(row), "The chosen network."),
         ]
         if name == "branched" and (folder / "affinity.json").exists():

@@ -64,13 +64,13 @@ def front(points, baseline=None, *, path=None):
     axes.plot(*chain.T, color=_canvas.FAINT, linewidth=0.9, linestyle="--", zorder=1, gid="front")
     first = 0
     for index, (row, places) in enumerate(zip(series.values(), where, strict=True)):
-        shade = _canvas.colour(_canvas.TASK_COLOURS, index)
+        shade, marker = _look(index)
         if any(label for _, _, label in row):
             axes.plot(*places.T, color=shade, linewidth=1.2, zorder=2)
         marks = zip(places, optimal[first : first + len(row)], strict=True)
         for (x, y), best in marks:
             axes.plot(
-                x, y, _MARKERS[index % len(_MARKERS)], color=shade, markersize=_SIZE, zorder=3,
+                x, y, marker, color=shade, markersize=_SIZE, zorder=3,
                 markerfacecolor=shade if best else "white", gid="optimal" if best else "point",
             )  # fmt: skip
         first += len(row)
@@ -79,6 +79,13 @@ def front(points, baseline=None, *, path=None):
     _write_labels(axes, series, where)
     _legend(axes, names)
     return _canvas.saved(figure, path)
+
+
+def _look(index):
+    """Colour and marker of a series: 144 pairs."""
+    again = index // len(_MARKERS)
+    shade = _canvas.colour(_canvas.TASK_COLOURS, index + again)
+    return shade, _MARKERS[index % len(_MARKERS)]
 
 
 def pareto_optimal(points):
@@ -158,7 +165,7 @@ def _write_labels(axes, series, where):
             taken.append(box)
             axes.annotate(
                 label, place, (box[0] - x, box[1] - y), textcoords="offset points", fontsize=7.5,
-                color=_canvas.colour(_canvas.TASK_COLOURS, index), ha="left", va="bottom", zorder=4,
+                color=_look(index)[0], ha="left", va="bottom", zorder=4,
             )  # fmt: skip
 
 
@@ -171,10 +178,10 @@ def _overlap(a, b):
 def _legend(axes, names):
     handles = [
         Line2D(
-            [], [], color=_canvas.colour(_canvas.TASK_COLOURS, index), markersize=_SIZE - 1,
-            marker=_MARKERS[index % len(_MARKERS)], linewidth=0, markerfacecolor="white",
+            [], [], color=shade, marker=marker, markersize=_SIZE - 1, linewidth=0,
+            markerfacecolor="white",
         )
-        for index in range(len(names))
+        for shade, marker in map(_look, range(len(names)))
     ]  # fmt: skip
     optimal = Line2D(
         [], [], color=_canvas.FAINT, marker="o", markersize=_SIZE - 1, linewidth=0.9, linestyle="--"

@@ -67,6 +67,13 @@ def test_labels_do_not_cover_each_other():
         assert not any(box.overlaps(other) for other in boxes[:index])
 
 
+def test_every_series_looks_its_own_way():
+    figure = plot.front({f"network {i}": [(1e6 + i, float(i))] for i in range(30)})
+    (legend,) = [axes.get_legend() for axes in figure.axes]
+    looks = [(line.get_color(), line.get_marker()) for line in legend.get_lines()[:-1]]
+    assert len(looks) == len(set(looks)) == 30
+
+
 def test_pareto_optimal():
     points = [(2, 1), (1, 1), (1, 1), (3, 5), (4, 5), (0, -1)]
     assert pareto_optimal(points).tolist() == [False, True, True, True, False, True]
