@@ -102,8 +102,9 @@ def left_out(found):
     """Methods that do not apply, and why."""
     if found["left_out"]:
         yield "<h2>Left out</h2><ul>"
-        for name, why in found["left_out"].items():
-            yield f"<li><b>{html.escape(results.title(name))}</b>: {html.escape(why)}</li>"
+        for why, names in tables.reasons(found).items():
+            titles = ", ".join(html.escape(results.title(name)) for name in names)
+            yield f"<li><b>{titles}</b>: {html.escape(why)}</li>"
         yield "</ul>"
 
 

@@ -45,10 +45,16 @@ def left_out(found):
     if any("†" in title for title in found["titles"].values()):
         yield DAGGER
         yield ""
-    reasons = found["left_out"]
-    for why in dict.fromkeys(reasons.values()):
-        names = [name for name in reasons if reasons[name] == why]
+    for why, names in reasons(found).items():
         yield f"Left out: {', '.join(names)}. {why}"
+
+
+def reasons(found):
+    """Why -> the methods that are left out for it."""
+    by_reason = {}
+    for name, why in found["left_out"].items():
+        by_reason.setdefault(why, []).append(name)
+    return by_reason
 
 
 def main_table(found):

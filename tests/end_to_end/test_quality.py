@@ -255,6 +255,22 @@ def test_ablations_stand_below_their_method():
     assert not any("random-trees" in line for line in summary.delta_table({"toy": found}))
 
 
+def test_claims_are_differences_within_a_seed():
+    from fair import summary
+
+    # The second seed has no AutoMTL: 1 - 3 alone counts.
+    found = figures(
+        [(0.0, 3.0, 5.0, 1.0), (0.0, 8.0, 6.0, 9.0)],
+        ("single_task", "adashare", "shared", "auto_mtl"),
+    )
+    del found["seeds"]["1"]["rows"]["auto_mtl"]
+    lines = list(summary.claim_table({"toy": found, "none": figures([(0.0, 1.0)])}))[2:]
+    assert lines == [
+        "| AdaShare > shared | +0.00 ± 2.83 | – |",
+        "| AutoMTL > AdaShare | -2.00 | – |",
+    ]
+
+
 def test_an_ablation_that_changes_nothing_is_not_run_again():
     from fair.methods import EVERY, Seed
 
@@ -375,7 +391,9 @@ def test_a_changed_number_is_seen():
     import tables
 
     sections = ("demo", "fair", "quality", "partition")
-    marks = (f"{tables.BEGIN.format(name)}\nold\n{tables.END.format(name)}\n" for name in sections)
+    marks = (
+        f"{tables.BEGIN.format(name)}\nstale\n{tables.END.format(name)}\n" for name in sections
+    )
     text = f"before\n{''.join(marks)}after\n"
     toy = figures([(0.0, 10.0)])
     toy |= {"command": "python q.py", "date": "2026-11-22", "machine": "two cores"}
@@ -386,7 +404,7 @@ def test_a_changed_number_is_seen():
     results["partition"] = partition_figures()
     written = tables.rewritten(text, sections, results)
     assert "| Δ_T, % | `toy` | `toy`, 3 × as long |" in written
-    assert "| shared | +10.00 | +10.00 |" in written and "old" not in written
+    assert "| shared | +10.00 | +10.00 |" in written and "stale" not in written
     assert "| shared | +10.0 | +10.00 |" in written
     assert "2 minutes for 1 seed; 1 epochs" in written
     assert "| digits | 0.100 | 0.300 | 0.700 |" in written
