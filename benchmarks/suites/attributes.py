@@ -10,7 +10,7 @@ from keras_mtl.strategies import AdaShare, AutoMTL
 
 TITLE = "six properties of clothes: pattern, sleeve, length, neckline, fabric, fit"
 REASONS = {}
-BUDGET = {"epochs": 8, "search_epochs": 12, "samples": 2, "width": 8, "batch": 64, "limit": None}
+BUDGET = {"epochs": 4, "search_epochs": 6, "samples": 2, "width": 8, "batch": 64, "limit": None}
 QUICK = {"epochs": 1, "search_epochs": 3, "samples": 1, "width": 2, "batch": 64, "limit": 256}
 
 
