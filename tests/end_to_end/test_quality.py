@@ -174,7 +174,7 @@ def check_page(page, found):
     assert len(reader.sources) > 15
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in reader.sources)
     assert "A toy &amp; its tasks" in page
-    # Pictures of one kind of method each: policy, edges, channels (and random channels), trees.
+    # A picture says what it shows twice: policies, edges, channels (searched, random and all).
     for words, least in (("learned policy", 2), ("edges between", 1), ("channels that", 3)):
         assert page.count(words) >= 2 * least
     assert all(html.escape(title) in page for title in found["titles"].values())
