@@ -80,21 +80,27 @@ def page(found, kept, folder, seed):
 def decisions(found, kept, folder, seed):
     """What was learned and chosen, method by method."""
     yield f"<h2>Policies and architectures</h2><p>Seed {seed}.</p>"
+    shown = {}
     for name, title in found["titles"].items():
         row = kept["methods"].get(name, {})
+        twin = shown.setdefault(row.get("architecture", name), title)
         drawn = [
             (plots.policy(row), "The learned policy."),
             (plots.correlation(row), "How alike the tasks' policies are."),
             (plots.edges(row), "How likely the edges between columns are."),
             (plots.channels(row), "The share of channels that tasks have in common."),
-            (plots.architecture(row), "The chosen network."),
         ]
+        if twin == title:
+            drawn.append((plots.architecture(row), "The chosen network."))
         if name == "branched" and (folder / "affinity.json").exists():
             found_affinity = Affinity.load(folder / "affinity.json")
             drawn.insert(0, (affinity(found_affinity), "How alike the tasks are, by depth."))
-        if any(figure is not None for figure, _ in drawn):
+        drawn = [image(figure, text) for figure, text in drawn if figure is not None]
+        if twin != title:
+            drawn.append(f"<p>The chosen network is that of <i>{html.escape(twin)}</i>.</p>")
+        if drawn:
             yield f'<h3>{html.escape(title)}</h3><div class="pair">'
-            yield from (image(figure, text) for figure, text in drawn if figure is not None)
+            yield from drawn
             yield "</div>"
 
 
