@@ -315,6 +315,20 @@ ABLATIONS = {
     "stochastic_depth": Method(
         "shared, stochastic depth", stochastic_depth, "fixed", 1.0, of="shared"
     ),
+    "shared_normalised": Method(
+        "shared, own normalisation",
+        of_strategy("shared", normalisation="task"),
+        "fixed",
+        1.0,
+        of="shared",
+    ),
+    "adashare_normalised": Method(
+        "AdaShare, own normalisation",
+        of_strategy("adashare", normalisation="task"),
+        "search",
+        4.0,
+        of="adashare",
+    ),
     "adashare_no_curriculum": Method(
         "AdaShare, no curriculum",
         of_strategy("adashare", curriculum_epochs=0),

@@ -123,7 +123,7 @@ def test_every_method(tmp_path, untraced, few_answers, capsys):
     from fair import tables as quality_tables
 
     variants = ["stochastic_depth", "auto_mtl_random", "random_edges", "random_partitions"]
-    variants += ["all_channels"]
+    variants += ["all_channels", "shared_normalised"]
     asked = methods.names(["all", *variants])
     found = quality.run(toy_suite(), asked, [0], tmp_path / "run", tmp_path / "toy.json")
     assert found["left_out"] == {}
