@@ -133,7 +133,7 @@ def plain_step(strategy, count):
 def part_steps(count):
     """Step times of every phase for one number of tasks, as ratios to K single-task steps."""
     import keras_mtl
-    from keras_mtl.count import count as count_costs
+    from keras_mtl.assembly import count as count_costs
 
     before = plain_step("shared", 1)
     shared = plain_step("shared", count)

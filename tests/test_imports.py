@@ -12,7 +12,7 @@ LAYERS = [
     {"channel_use", "fusion"},
     {"architecture", "task"},
     {"graph"},
-    {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},
+    {"assembly", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},
     {"strategies", "callbacks"},
     {"models", "export"},
     {"build"},

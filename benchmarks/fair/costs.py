@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from training_log import feed, num_batches
 
-from keras_mtl.count import count
+from keras_mtl.assembly import count
 from keras_mtl.models.derive import with_heads
 
 WARM, REPEATS = 3, 30  # answers of every network before it is timed, and those that are

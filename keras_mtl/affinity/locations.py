@@ -2,8 +2,7 @@
 
 import itertools
 
-from keras_mtl.count import call_flops, sizes_known
-from keras_mtl.graph import find_units, parameters, read
+from keras_mtl.graph import call_flops, find_units, parameters, read, sizes_known
 
 KINDS = ("parameters", "flops")
 

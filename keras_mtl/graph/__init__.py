@@ -6,6 +6,7 @@ a layer in another, `channels.py`, and where masks of channels can go in `places
 
 import keras_mtl.graph.layer_costs  # noqa: F401  fills the table of costs
 from keras_mtl.graph.backbone_graph import INPUT, BackboneGraph, Call, Value, is_functional, read
+from keras_mtl.graph.call_costs import call_flops, projection_cost, sizes_known, unit_costs
 from keras_mtl.graph.channel_selection import ChannelSelection
 from keras_mtl.graph.channels import Channels, channels_of
 from keras_mtl.graph.costs import flops, parameters, register_flops
@@ -36,6 +37,7 @@ __all__ = [
     "Unit",
     "Value",
     "alternate_places",
+    "call_flops",
     "can_project",
     "channels_of",
     "context_calls",
@@ -50,9 +52,12 @@ __all__ = [
     "no_places",
     "parameters",
     "place_of",
+    "projection_cost",
     "read",
     "register_flops",
     "register_operator",
+    "sizes_known",
     "skip_kind",
     "support",
+    "unit_costs",
 ]

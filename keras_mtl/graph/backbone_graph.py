@@ -87,6 +87,34 @@ class BackboneGraph:
             return self.inputs[value.output]
         return self.calls[value.node].outputs[value.output]
 
+    def ancestors(self, values, inside=None):
+        """Indices of the calls on which values depend, in order.
+
+        Args:
+            values: iterable of `Value`.
+            inside: collection of int, or `None`. The search stays among these calls.
+        """
+        return _ancestors(self.calls, values, inside)
+
+    def run(self, values, layer_of, calls=None):
+        """Runs calls of the backbone one after another.
+
+        Args:
+            values: mapping from `Value` to a tensor. What is there at the beginning.
+            layer_of: function of a `Call` that returns the layer, or function, to be called.
+            calls: iterable of int, or `None`. The indices of the calls, in order; all of them.
+
+        Returns:
+            A dict with the given values and those that the calls gave.
+        """
+        known = dict(values)
+        for index in range(len(self.calls)) if calls is None else calls:
+            call = self.calls[index]
+            outputs = call.replay(layer_of(call), known.__getitem__)
+            for i, tensor in enumerate(keras.tree.flatten(outputs)):
+                known[Value(index, i)] = tensor
+        return known
+
     def pack_inputs(self, inputs):
         """Packs a flat list of inputs into the structure that the backbone takes."""
         if isinstance(self.backbone, keras.Sequential):
@@ -167,22 +195,28 @@ def read(backbone):
     return BackboneGraph(backbone.name, specs, calls, output, backbone)
 
 
-def _needed(calls, output):
-    """The calls that the output depends on: a nested model may have outputs that nobody reads."""
-    needed, stack = set(), [output.node]
+def _ancestors(calls, values, inside=None):
+    found, stack = set(), [value.node for value in values]
     while stack:
         index = stack.pop()
-        if index != INPUT and index not in needed:
-            needed.add(index)
-            stack += [value.node for value in calls[index].inputs]
-    numbers = {old: new for new, old in enumerate(sorted(needed))}
+        if index == INPUT or index in found or (inside is not None and index not in inside):
+            continue
+        found.add(index)
+        stack += [value.node for value in calls[index].inputs]
+    return sorted(found)
+
+
+def _needed(calls, output):
+    """The calls that the output depends on: a nested model may have outputs that nobody reads."""
+    needed = _ancestors(calls, [output])
+    numbers = {old: new for new, old in enumerate(needed)}
     numbers[INPUT] = INPUT
 
     def renumbered(x):
         return Value(numbers[x.node], x.output) if isinstance(x, Value) else x
 
     kept = []
-    for old in sorted(needed):
+    for old in needed:
         args, kwargs = keras.tree.map_structure(renumbered, (calls[old].args, calls[old].kwargs))
         kept.append(dataclasses.replace(calls[old], index=numbers[old], args=args, kwargs=kwargs))
     return tuple(kept), renumbered(output)

@@ -87,21 +87,14 @@ class FeatureModel(keras.Model):
         super().__init__(name=f"{graph.name}.features", autocast=False)
         self.specs = graph.inputs
         self._wanted = tuple(values)
-        needed, stack = set(), [value.node for value in values]
-        while stack:
-            index = stack.pop()
-            if index != INPUT and index not in needed:
-                needed.add(index)
-                stack += [value.node for value in graph.calls[index].inputs]
-        self._calls = tuple(graph.calls[index] for index in sorted(needed))
+        self._graph = graph
         self.compile(jit_compile=False)
 
     def call(self, inputs, training=False):
-        known = {
+        given = {
             Value(INPUT, i): ops.convert_to_tensor(tensor, dtype=spec.dtype)
             for i, (tensor, spec) in enumerate(zip(inputs, self.specs, strict=True))
         }
-        for call in self._calls:
-            outputs = keras.tree.flatten(call.replay(call.operation, known.__getitem__))
-            known |= {Value(call.index, i): tensor for i, tensor in enumerate(outputs)}
+        needed = self._graph.ancestors(self._wanted)
+        known = self._graph.run(given, lambda call: call.operation, needed)
         return [known[value] for value in self._wanted]

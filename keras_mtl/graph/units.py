@@ -354,14 +354,8 @@ class _Finder:
 
     def weighted_before(self, value, inside):
         """The weighted operators inside the unit on which `value` depends."""
-        seen, stack = set(), [value.node]
-        while stack:
-            index = stack.pop()
-            if index in inside and index not in seen:
-                seen.add(index)
-                stack += [v.node for v in self.graph.calls[index].inputs]
         return {
             i
-            for i in seen
+            for i in self.graph.ancestors([value], inside)
             if is_weighted(self.operation(i)) and not is_normalisation(self.operation(i))
         }

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_mtl.architecture import SHARED
-from keras_mtl.count import source_specs, units_by_name
+from keras_mtl.assembly import Executor, operations
 from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import ChannelMask, Projection, SelectOrSkip
@@ -17,22 +17,22 @@ from keras_mtl.strategies.strategy import child_seed
 BACKBONE, FRESH = "backbone", "fresh"
 
 
-class Copies:
+class Copies(Executor):
     """Clones of the backbone's operations: one per parameter copy, one if there are no parameters.
 
     Args:
         graph: `BackboneGraph`.
-        units: tuple of `Unit`.
-        needs: `Needs`, from `count`; several are taken together.
+        trace: iterable of `Operation`, from `count`: what the layers have to carry out.
         seed: int. Of every clone that draws random numbers.
         source: where weights come from: `"backbone"`, `"fresh"` or a mapping from names to layers.
         merge: bool. Whether activations and the like with one configuration are one layer: quicker
             to make, where no network of named layers is to come out.
     """
 
-    def __init__(self, graph, units, needs, seed, source=BACKBONE, *, merge=False):
+    def __init__(self, graph, trace, seed, source=BACKBONE, *, merge=False):
         self.layers = {}
-        wanted = [copy for need in needs for copy in need.copies]
+        trace = tuple(dict.fromkeys(trace))
+        wanted = [copy for operation in trace for copy in operation.copies]
         calls = {call.key: call for call in reversed(graph.calls)}
         weightless = [(c.key, None) for c in graph.calls if not is_weighted(c.operation)]
         alike = {}
@@ -55,35 +55,34 @@ class Copies:
                 store = {}
                 calls[key].operation.save_own_variables(store)
                 layer.load_own_variables(store)
-        fusions = dict.fromkeys(fusion for need in needs for fusion in need.fusions)
-        by_name = units_by_name(units, fusions)
-        self.projections, self.normalisations = {}, {}
-        for kind, made, make in (
-            ("projections", self.projections, _projection),
-            ("normalisations", self.normalisations, _normalisation),
-        ):
-            for name, copy in dict.fromkeys(x for need in needs for x in getattr(need, kind)):
-                made[name, copy] = layer = make(graph, by_name[name], copy, seed)
-                if not isinstance(source, str):
-                    hand_weights(layer, f"{name}.{kind[:-1]}", copy, None, source)
-        self.activations = {
-            name: _activation(graph, by_name[name])
-            for name in dict.fromkeys(x for need in needs for x in need.activations)
-        }
-        self.fusions = {}
-        for fusion in fusions:
-            self.fusions[fusion.name] = layer = _fusion(graph, by_name, fusion, seed)
-            if not isinstance(source, str) and fusion.name in source:
-                hand_weights(layer, fusion.name, SHARED, None, source)
-        self.masks = {}
-        for value, mask in dict.fromkeys(x for need in needs for x in need.masks):
-            number = 1 + sum(known == value for known, _ in self.masks)
-            name = f"{graph.calls[value.node].key}.mask{number}"
-            spec = graph.spec(value)
-            self.masks[value, mask] = layer = ChannelMask(mask, name=name, dtype=spec.dtype)
-            layer.build(spec.shape)
+        self.projections, self.normalisations, self.activations = {}, {}, {}
+        self.fusions, self.masks = {}, {}
+        for operation in trace:
+            match operation:
+                case operations.Project(unit=unit, copy=copy):
+                    self._make(self.projections, _projection, graph, unit, copy, seed, source)
+                case operations.Normalize(unit=unit, copy=copy):
+                    self._make(self.normalisations, _normalisation, graph, unit, copy, seed, source)
+                case operations.Activate(unit=unit) if unit.name not in self.activations:
+                    self.activations[unit.name] = _activation(graph, unit)
+                case operations.Fuse(fusion=fusion) if fusion.name not in self.fusions:
+                    self.fusions[fusion.name] = layer = _fusion(operation, seed)
+                    if not isinstance(source, str) and fusion.name in source:
+                        hand_weights(layer, fusion.name, SHARED, None, source)
+                case operations.Mask(value=value, mask=mask) if (value, mask) not in self.masks:
+                    number = 1 + sum(known == value for known, _ in self.masks)
+                    self.masks[value, mask] = _mask(graph, value, mask, number)
         self.mixer = SelectOrSkip(name="mix")
         self.mixer.built = True
+
+    @staticmethod
+    def _make(made, make, graph, unit, copy, seed, source):
+        """One of the layers that stand in for a unit, if it is not there yet."""
+        if (unit.name, copy) not in made:
+            made[unit.name, copy] = layer = make(graph, unit, copy, seed)
+            if not isinstance(source, str):
+                key = layer.name if copy == SHARED else layer.name.removesuffix(f".{copy}")
+                hand_weights(layer, key, copy, None, source)
 
     def named_layers(self):
         """Every Keras layer whose name comes from the backbone, in an order that is always so."""
@@ -102,19 +101,19 @@ class Copies:
         """Every Keras layer, in an order that depends on the backbone and the tasks only."""
         return [*self.named_layers(), self.mixer]
 
-    # The executor of `Assembly` -----------------------------------------------------------------
+    # As an executor ------------------------------------------------------------------------------
 
-    def run(self, call, copy, tensor_of):
-        return keras.tree.flatten(call.replay(self.layers[call.key, copy], tensor_of))
+    def run(self, call, copy, tensors):
+        return _replayed(call, self.layers[call.key, copy], tensors)
 
-    def blend(self, call, copies, weights, tensor_of):
+    def blend(self, call, copies, weights, tensors):
         layers = [self.layers[call.key, copy] for copy in copies]
         mixed = []
         for variables in zip(*(layer.weights for layer in layers), strict=True):
             value = sum(w * ops.cast(v, "float32") for w, v in zip(weights, variables, strict=True))
             mixed.append((variables[0], ops.cast(value, variables[0].dtype)))
         with keras.StatelessScope(state_mapping=mixed), _without_activation(layers[0]):
-            return keras.tree.flatten(call.replay(layers[0], tensor_of))[0]
+            return _replayed(call, layers[0], tensors)[0]
 
     def mix(self, weights, tensors):
         return self.mixer(tensors, decision=weights)
@@ -132,7 +131,7 @@ class Copies:
     def project(self, unit, copy, tensor):
         return self.projections[unit.name, copy](tensor)
 
-    def normalise(self, unit, copy, tensor):
+    def normalize(self, unit, copy, tensor):
         return self.normalisations[unit.name, copy](tensor)
 
     def activate(self, unit, tensor):
@@ -295,13 +294,26 @@ def _activation(graph, unit):
     return keras.layers.Activation(function, name=f"{unit.name}.activation")
 
 
-def _fusion(graph, by_name, fusion, seed):
-    kind = fusion_kind(fusion)
+def _fusion(fuse, seed):
+    fusion, kind = fuse.fusion, fusion_kind(fuse.fusion)
     with seeds_of(seed, fusion.name):
         layer = kind.layer(**fusion.settings, name=fusion.name)
-        specs = source_specs(graph, by_name, fusion)
-        kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in specs], None)
+        kind.run(layer, [keras.KerasTensor(spec.shape, spec.dtype) for spec in fuse.specs], None)
     return layer
+
+
+def _mask(graph, value, mask, number):
+    spec = graph.spec(value)
+    name = f"{graph.calls[value.node].key}.mask{number}"
+    layer = ChannelMask(mask, name=name, dtype=spec.dtype)
+    layer.build(spec.shape)
+    return layer
+
+
+def _replayed(call, layer, tensors):
+    """The flat outputs of a call that is made again, on its flat inputs."""
+    tensor_of = dict(zip(call.inputs, tensors, strict=True)).__getitem__
+    return keras.tree.flatten(call.replay(layer, tensor_of))
 
 
 @contextlib.contextmanager

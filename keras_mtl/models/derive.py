@@ -3,8 +3,7 @@
 import keras
 
 from keras_mtl.architecture import SKIP
-from keras_mtl.assemble import assemble, resolve_architecture
-from keras_mtl.count import count
+from keras_mtl.assembly import assemble, count, resolve_architecture
 from keras_mtl.errors import ArchitectureError
 from keras_mtl.graph import (
     ChannelSelection,
@@ -38,7 +37,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     check_input_sets(graph, sets)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     architecture, needs = priced(graph, units, sets, heads, architecture)
-    copies = Copies(graph, units, [needs], seed, source)
+    copies = Copies(graph, needs.operations, seed, source)
     _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
     features = assemble(

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mtl.count import Needs
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.sample_tasks import sample_tasks
 from keras_mtl.graph import INPUT, feature_model, read
@@ -105,9 +104,8 @@ class DistillationProxy(MultiTaskModel):
         graph = read(backbone)
         tail = Tail(graph, frozen)
         names = [task.name for task in tasks]
-        needs = Needs(tail.copies(names), [], [], [], [], costs=None)
         source = BACKBONE if initial_weights is None else initial_weights.named_layers()
-        copies = Copies(graph, (), [needs], seed, source)
+        copies = Copies(graph, tail.trace(names), seed, source)
         masks = {
             (task, place.name): TaskMask(place.channels, name=f"{place.name}.mask.{task}")
             for task in names
@@ -122,7 +120,7 @@ class DistillationProxy(MultiTaskModel):
         self.steps, self.batch_size = steps, batch_size
         self._graph, self._tail, self._copies, self._masks = graph, tail, copies, masks
         self._given = tasks
-        self._teachers = {t: feature_model(teachers[t], tail.locations(graph)) for t in names}
+        self._teachers = {t: feature_model(teachers[t], tail.locations()) for t in names}
         self._students = {t: keras.Model(inputs[t], found[-1]) for t, found in blocks.items()}
         self._judge = _judge(graph, tasks, teachers, seed)
         self.targets, self._held_out, self.teacher_results = None, None, None

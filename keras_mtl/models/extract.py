@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mtl.architecture import SHARED
-from keras_mtl.count import Needs
+from keras_mtl.assembly import operations
 from keras_mtl.graph import ChannelSelection, Value, channels_of, find_places, is_weighted, read
 from keras_mtl.graph.channels import cut, pruned
 from keras_mtl.layers import ChannelMask
@@ -35,23 +35,22 @@ def extract(network, seed, name):
     graph = read(network)
     selection, gone = _selection(graph)
     weighted = [call for call in graph.calls if is_weighted(call.operation)]
-    whole = [(call.key, SHARED) for call in weighted if not selection.touches(call.index)]
-    copies = Copies(graph, (), [Needs(whole, [], [], [], [], None)], seed)
+    cut = [call for call in weighted if selection.touches(call.index)]
+    whole = [operations.Run((), call, SHARED) for call in weighted if call not in cut]
+    layers = Copies(graph, whole, seed).layers
+    layers |= {(call.key, SHARED): _thinner(call, selection) for call in cut}
+
+    def layer_of(call):
+        if call.index in gone:
+            return lambda tensor: tensor
+        return layers[call.key, SHARED if is_weighted(call.operation) else None]
+
     inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
     tensors = {Value(-1, i): tensor for i, tensor in enumerate(inputs)}
-    for call in graph.calls:
-        if call.index in gone:
-            tensors[Value(call.index, 0)] = tensors[call.inputs[0]]
-            continue
-        copy = SHARED if is_weighted(call.operation) else None
-        if copy and selection.touches(call.index):
-            copies.layers[call.key, copy] = _thinner(call, selection)
-        results = copies.run(call, copy, tensors.__getitem__)
-        for i, tensor in enumerate(results):
-            tensors[Value(call.index, i)] = tensor
-        if copy and selection.touches(call.index):
-            _fill(copies.layers[call.key, copy], call, selection)
-    return keras.Model(graph.pack_inputs(inputs), tensors[graph.output], name=name)
+    features = graph.run(tensors, layer_of)[graph.output]
+    for call in cut:
+        _fill(layers[call.key, SHARED], call, selection)
+    return keras.Model(graph.pack_inputs(inputs), features, name=name)
 
 
 def _selection(graph):

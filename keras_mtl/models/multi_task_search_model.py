@@ -6,8 +6,7 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assemble import assemble
-from keras_mtl.count import count
+from keras_mtl.assembly import assemble, count
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read
@@ -58,7 +57,8 @@ class MultiTaskSearchModel(TaskModel):
             )
             for phase in self.search.structures()
         ]
-        self.copies = Copies(graph, self.units, needs, seed, initial_weights, merge=True)
+        trace = [operation for need in needs for operation in need.operations]
+        self.copies = Copies(graph, trace, seed, initial_weights, merge=True)
         heads = [clone_head(task, graph.features, seed, initial_weights) for task in self.tasks]
         self.heads = dict(zip(self.task_names, heads, strict=True))
         self.supernet_costs = with_heads(needs[-1].costs, graph, self.heads)

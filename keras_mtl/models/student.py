@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_mtl.assemble import Use, copy_of
+from keras_mtl.assembly import Use, operations
 from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import INPUT, Value, find_places, find_units, first_stages
 
@@ -19,7 +19,7 @@ class Tail:
 
     Attributes:
         source: `Value`. What it reads.
-        calls: tuple of `Call`.
+        calls: tuple of int. The indices of its calls.
         ends: tuple of `Value`. The output of each of its blocks, the features last.
         places: dict from `Value` to the `Place` whose mask stands there.
 
@@ -31,8 +31,9 @@ class Tail:
         still = first_stages(graph, frozen)
         blocks = [u for u in find_units(graph, "block") if not set(u.calls) <= still]
         inside = {index for block in blocks for index in block.calls}
-        self.calls = tuple(call for call in graph.calls if call.index in inside)
-        read = {v: None for c in self.calls for v in c.inputs if v.node not in inside}
+        self.graph = graph
+        self.calls = tuple(sorted(inside))
+        read = {v: None for i in self.calls for v in graph.calls[i].inputs if v.node not in inside}
         if len(read) != 1:
             raise UnsupportedBackboneError(
                 f"`backbone` must hand one value from its first {len(still)} layers on to the "
@@ -44,30 +45,32 @@ class Tail:
             self.ends = (*self.ends[:-1], graph.output)
         self.places = {p.value: p for p in find_places(graph) if p.operator in inside}
 
-    def copies(self, tasks):
-        """The `(call key, copy)` it needs: one for all tasks, normalisation layers per task."""
-        found = ((c.key, copy_of(c, Use(normalisation=t))) for t in tasks for c in self.calls)
-        return list(dict.fromkeys(pair for pair in found if pair[1] is not None))
+    def trace(self, tasks):
+        """What it runs: one copy for all tasks, of normalization layers one per task."""
+        calls = [self.graph.calls[index] for index in self.calls]
+        uses = [Use(normalisation=task) for task in tasks]
+        return [operations.Run((), call, use.copy_of(call)) for use in uses for call in calls]
 
     def layer(self, copies, call, task):
         """The layer with which a task runs a call."""
-        return copies.layers[call.key, copy_of(call, Use(normalisation=task))]
+        return copies.layers[call.key, Use(normalisation=task).copy_of(call)]
 
     def run(self, copies, masks, task, x):
         """The outputs of the blocks; `masks` has a `TaskMask` for `(task, place)`."""
-        values = {self.source: x}
-        for call in self.calls:
-            outputs = call.replay(self.layer(copies, call, task), values.__getitem__)
-            for i, tensor in enumerate(keras.tree.flatten(outputs)):
-                value = Value(call.index, i)
-                place = self.places.get(value)
-                values[value] = masks[task, place.name](tensor) if place else tensor
+
+        def layer_of(call):
+            layer, place = self.layer(copies, call, task), self.places.get(Value(call.index, 0))
+            if place is None:
+                return layer
+            return lambda *args, **kwargs: masks[task, place.name](layer(*args, **kwargs))
+
+        values = self.graph.run({self.source: x}, layer_of, self.calls)
         return [values[value] for value in self.ends]
 
-    def locations(self, graph):
+    def locations(self):
         """The names of the layers whose outputs it reads and gives; without the input's."""
         values = [*self.ends] if self.source.node == INPUT else [self.source, *self.ends]
-        return tuple(graph.calls[value.node].key for value in values)
+        return tuple(self.graph.calls[value.node].key for value in values)
 
 
 class TaskMask(keras.layers.Layer):

@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.architecture import SHARED, SKIP
-from keras_mtl.assemble import Mix, Skip, Use
-from keras_mtl.count import unit_costs
-from keras_mtl.graph import can_project
+from keras_mtl.assembly import Mix, Skip, Use
+from keras_mtl.graph import can_project, unit_costs
 from keras_mtl.layers import GumbelGate
 from keras_mtl.strategies.policy_correlation import task_correlation
 from keras_mtl.strategies.schedules import ExponentialTemperature

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
-from keras_mtl.assemble import Mix, Skip, Use
+from keras_mtl.assembly import Mix, Skip, Use
 from keras_mtl.layers import GumbelGate
 from keras_mtl.strategies.operator_rows import depths, find_operators, mask_maker, operator_costs
 from keras_mtl.strategies.policy_correlation import task_correlation

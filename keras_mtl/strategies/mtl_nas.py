@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_mtl.architecture import OWN
-from keras_mtl.assemble import Use
+from keras_mtl.assembly import Use
 from keras_mtl.graph import GRANULARITIES
 from keras_mtl.layers import GumbelGate
 from keras_mtl.strategies.candidate_edges import candidate_fusions, chosen_fusions

@@ -3,8 +3,14 @@
 import keras
 import numpy as np
 
-from keras_mtl.count import call_flops, projection_cost, sizes_known
-from keras_mtl.graph import parameters, skip_kind, support
+from keras_mtl.graph import (
+    call_flops,
+    parameters,
+    projection_cost,
+    sizes_known,
+    skip_kind,
+    support,
+)
 
 
 def find_operators(graph, units):

@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_mtl
 from keras_mtl import data
-from keras_mtl.assemble import Mix, Skip, Use, assemble
+from keras_mtl.assembly import Mix, Skip, Use, assemble
 from keras_mtl.graph import find_units, read
 from keras_mtl.strategies import AdaShare, random_policies, task_correlation
 from keras_mtl.strategies.adashare import (

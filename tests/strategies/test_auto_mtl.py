@@ -13,7 +13,7 @@ from keras import layers, ops
 
 import keras_mtl
 from keras_mtl import data
-from keras_mtl.assemble import Mix, Skip, Use
+from keras_mtl.assembly import Mix, Skip, Use
 from keras_mtl.graph import find_units, read, register_operator
 from keras_mtl.strategies import AutoMTL, task_correlation
 from keras_mtl.strategies.auto_mtl import (

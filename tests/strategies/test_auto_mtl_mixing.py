@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_mtl
-from keras_mtl.assemble import assemble
+from keras_mtl.assembly import assemble
 from keras_mtl.layers.projection import centred_positions
 from keras_mtl.strategies import AutoMTL
 from keras_mtl.strategies.auto_mtl import PRETRAINING

@@ -13,78 +13,30 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
-from keras_mtl.graph import INPUT, Value, context_calls, is_normalisation, is_weighted
-
-
-@dataclasses.dataclass(frozen=True)
-class Use:
-    """Run the unit with one parameter copy; normalisation layers may have a copy of their own."""
-
-    copy: str = SHARED
-    normalisation: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Skip:
-    """Hand on the unit's skip value; `copy` names the parameters of its shortcut or projection.
-
-    With `normalisation`, the normalisation behind an operator still runs, by that copy of it;
-    without, it is skipped with the operator.
-    """
-
-    copy: str = SHARED
-    normalisation: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Mix:
-    """Mix the results of several options with the weights of an open gate.
-
-    Where options differ only in the copy of an operator that is linear in its weights, the copies
-    are mixed instead of the results: the same by arithmetic, and one operator is run, not several.
-
-    Args:
-        options: tuple of `Use` and `Skip`.
-        weights: tensor of shape `(len(options),)` or tuple of floats; `None` where only structure
-            is asked for.
-        key: hashable. Two mixes with one key and equal inputs are one result.
-        normalisation: tuple of strings. The copies of the normalisation behind an operator, which
-            runs after the mixing, on its result; several are averaged. `()`: before, by option.
-        sampled: bool. Only the option with the largest weight is executed.
-    """
-
-    options: tuple
-    weights: Any
-    key: Any
-    normalisation: tuple = ()
-    sampled: bool = False
-
-    def weight(self, position):
-        """The weight of one option."""
-        return None if self.weights is None else self.weights[position]
+from keras_mtl.assembly import operations
+from keras_mtl.assembly.choices import Mix, Skip, Use
+from keras_mtl.graph import INPUT, Value, context_calls
 
 
 class Result(NamedTuple):
     """A computed tensor under a number that no other result has."""
 
-    key: int
+    number: int
     tensor: Any
 
 
 class Assembly:
-    """The walk of `assemble`, kept for what it remembers: `memo` and, per task, `touched`.
+    """The walk of `assemble`, and the trace that it leaves.
 
     Args:
         graph: `BackboneGraph`.
         units: tuple of `Unit`, from `find_units`.
-        executor: object with `run(call, copy, tensor_of) -> list of tensors`,
-            `blend(call, copies, weights, tensor_of) -> tensor`,
-            `mix(weights, tensors) -> tensor`, `switch(weights, groups, branches) -> tensors`,
-            `project(unit, copy, tensor) -> tensor`, `normalise(unit, copy, tensor) -> tensor`,
-            `activate(unit, tensor) -> tensor`, `fuse(fusion, tensors, gates) -> tensors` and
-            `mask(value, mask, tensor) -> tensor`.
+        executor: `Executor`.
         gates: mapping from the name of a fusion to its open gates, see `assemble`.
         selection: `ChannelSelection` or `None`.
+
+    Attributes:
+        trace: dict from task to a dict whose keys are its operations, in order.
     """
 
     def __init__(self, graph, units, executor, gates=types.MappingProxyType({}), selection=None):
@@ -93,16 +45,19 @@ class Assembly:
         self.executor = executor
         self.gates = gates
         self.selection = selection
-        self.memo = {}
-        self.touched = {}
-        self.readable = {}
-        self.numbers = itertools.count()
-        self.context = sorted(context_calls(graph))
+        self.trace = {}
+        self._memo = {}  # `Operation` -> its results
+        self._readable = {}  # (task, name of a unit or fusion) -> result, and the trace behind it
+        self._numbers = itertools.count()
+        self._context = sorted(context_calls(graph))
+        self._outputs = {unit.name: unit.output for unit in units}
 
     def features(self, tasks, resolve, inputs, fusions=()):
         """Returns task -> `Result` of the backbone's output; see `assemble`."""
         if not isinstance(tasks, Mapping):
-            tasks, inputs = dict.fromkeys(tasks), {None: inputs}
+            tasks = dict.fromkeys(tasks)
+        if not isinstance(inputs, Mapping):
+            inputs = dict.fromkeys(tasks.values(), inputs)
         common = {
             name: {Value(INPUT, i): self._result(x) for i, x in enumerate(tensors)}
             for name, tensors in inputs.items()
@@ -110,59 +65,58 @@ class Assembly:
         after = {}
         for fusion in fusions:
             after.setdefault(fusion.unit, []).append(fusion)
+            self._outputs[fusion.name] = self._outputs[fusion.unit]
         read = {source for fusion in fusions for source in fusion.sources}
         values = {task: dict(common[input_set]) for task, input_set in tasks.items()}
-        self.touched = {task: {} for task in tasks}
+        self.trace = {task: {} for task in tasks}
         for task in tasks:
-            for index in self.context:
+            for index in self._context:
                 self._call(task, self.graph.calls[index], Use(), values[task])
         for unit in self.units:
             for task in tasks:
                 choice = resolve(task, unit) if unit.searchable else Use()
                 self._unit(task, unit, choice, values[task])
                 if (task, unit.name) in read:
-                    kept = values[task][unit.output], dict(self.touched[task])
-                    self.readable[task, unit.name] = kept
+                    kept = values[task][unit.output], dict(self.trace[task])
+                    self._readable[task, unit.name] = kept
             for fusion in after.get(unit.name, ()):
                 self._fuse(fusion, unit, values)
         return {task: values[task][self.graph.output] for task in tasks}
 
     def _fuse(self, fusion, unit, values):
         """Puts what a fusion gives into the place of its targets' outputs of the unit, or aside."""
-        sources = [self.readable[source] for source in fusion.sources]
+        sources = [self._readable[source] for source in fusion.sources]
         results = [result for result, _ in sources]
-        key = ("fuse", fusion.name, tuple(result.key for result in results))
-        tensors, gates = [result.tensor for result in results], self.gates.get(fusion.name)
-        fused = self._once(key, lambda: self.executor.fuse(fusion, tensors, gates))
-        behind = {each: True for _, needed in sources for each in needed} | {key: True}
+        specs = tuple(self._spec(name) for _, name in fusion.sources)
+        operation = operations.Fuse(_numbers(results), fusion, specs)
+        fused = self._once(operation, results, self.gates.get(fusion.name))
+        behind = {each: True for _, needed in sources for each in needed} | {operation: True}
         for position, task in enumerate(fusion.targets):
-            self.readable[task, fusion.name] = fused[position], behind
+            self._readable[task, fusion.name] = fused[position], behind
             if not fusion.aside:
-                self.touched[task].update(behind)
+                self.trace[task].update(behind)
                 values[task][unit.output] = fused[position]
 
     def _result(self, tensor):
-        return Result(next(self.numbers), tensor)
+        return Result(next(self._numbers), tensor)
 
-    def _once(self, key, make):
-        if key not in self.memo:
-            self.memo[key] = tuple(self._result(x) for x in make())
-        return self.memo[key]
+    def _once(self, operation, results, weights=None):
+        """The results of an operation on others, computed where they are not known yet."""
+        if operation not in self._memo:
+            tensors = [result.tensor for result in results]
+            found = operation.carry_out(self.executor, tensors, weights)
+            self._memo[operation] = tuple(map(self._result, found))
+        return self._memo[operation]
 
-    def _remember(self, task, key, make):
-        found = self._once(key, make)
-        self.touched[task][key] = True
+    def _remember(self, task, operation, results, weights=None):
+        found = self._once(operation, results, weights)
+        self.trace[task][operation] = True
         return found
 
     def _call(self, task, call, use, values):
-        copy = copy_of(call, use)
-        key = (call.index, copy, tuple(values[v].key for v in call.inputs))
-        results = self._remember(
-            task,
-            key,
-            lambda: self.executor.run(call, copy, lambda value: values[value].tensor),
-        )
-        for i, result in enumerate(results):
+        read = [values[value] for value in call.inputs]
+        operation = operations.Run(_numbers(read), call, use.copy_of(call))
+        for i, result in enumerate(self._remember(task, operation, read)):
             value = Value(call.index, i)
             values[value] = self._masked(task, value, result)
 
@@ -171,11 +125,7 @@ class Assembly:
         mask = self.selection and self.selection.mask(task, value)
         if not mask:
             return result
-        key = ("mask", value, mask, result.key)
-        (masked,) = self._remember(
-            task, key, lambda: [self.executor.mask(value, mask, result.tensor)]
-        )
-        return masked
+        return self._remember(task, operations.Mask((result.number,), value, mask), [result])[0]
 
     def _unit(self, task, unit, choice, values):
         """Writes what a unit hands on into `values`."""
@@ -183,16 +133,14 @@ class Assembly:
             for index in unit.calls:
                 self._call(task, self.graph.calls[index], choice, values)
             return
-        sets = choice.normalisation
-        sets = sets if isinstance(sets, tuple) else (sets,) * (sets is not None)
-        tail = unit.tail if sets else ()
+        tail = unit.tail if choice.behind else ()
         targets = (unit.core if tail else unit.output, *unit.extra)
         results = self._choose(task, unit, choice, targets, values)
         values.update(zip(targets, results, strict=True))
         for index in tail:
-            self._normalise(task, unit, self.graph.calls[index], sets, values)
+            self._normalize(task, unit, self.graph.calls[index], choice.behind, values)
 
-    def _normalise(self, task, unit, call, sets, values):
+    def _normalize(self, task, unit, call, sets, values):
         """Runs a normalisation with one of its copies, or with the mean of several."""
         results = []
         for name in sets:
@@ -215,7 +163,7 @@ class Assembly:
 
     def _used(self, task, unit, use, targets, values):
         inner = dict(values)
-        for index in needed_calls(self.graph, unit, targets):
+        for index in self.graph.ancestors(targets, unit.calls):
             self._call(task, self.graph.calls[index], use, inner)
         return tuple(inner[target] for target in targets)
 
@@ -228,20 +176,14 @@ class Assembly:
         """Runs the activation that an operator has in it on what was chosen instead."""
         if not unit.activated:
             return results
-        (result,) = results
-        key = ("activate", unit.name, result.key)
-        return self._remember(task, key, lambda: [self.executor.activate(unit, result.tensor)])
+        return self._remember(task, operations.Activate(_numbers(results), unit), results)
 
     def _project(self, task, unit, skip, source):
-        key = ("project", unit.name, skip.copy, source.key)
-        (projected,) = self._remember(
-            task, key, lambda: [self.executor.project(unit, skip.copy, source.tensor)]
-        )
+        operation = operations.Project((source.number,), unit, skip.copy)
+        (projected,) = self._remember(task, operation, [source])
         copy = skip.normalisation or skip.copy
-        key = ("normalise", unit.name, copy, projected.key)
-        return self._remember(
-            task, key, lambda: [self.executor.normalise(unit, copy, projected.tensor)]
-        )[0]
+        operation = operations.Normalize((projected.number,), unit, copy)
+        return self._remember(task, operation, [projected])[0]
 
     def _mix(self, task, unit, mix, groups, targets, values):
         found, weights = [], []
@@ -265,12 +207,10 @@ class Assembly:
         return self._choose(task, unit, option, targets, values)
 
     def _mixed(self, task, unit, mix, results):
-        keys = tuple(result.key for result in results)
-        if len(set(keys)) == 1:
+        numbers = _numbers(results)
+        if len(set(numbers)) == 1:
             return results[0]
-        key = ("mix", unit.name, mix.key, keys)
-        tensors = [result.tensor for result in results]
-        return self._remember(task, key, lambda: [self.executor.mix(mix.weights, tensors)])[0]
+        return self._remember(task, operations.Mix(numbers, unit, mix.key), results, mix.weights)[0]
 
     def _groups(self, unit, options, targets):
         """Pairs of options' positions and whether their copies are mixed; whether any are."""
@@ -285,21 +225,16 @@ class Assembly:
         call = self.graph.calls[unit.core.node]
         copies = tuple(mix.options[position].copy for position in positions)
         weights = tuple(mix.weight(position) for position in positions)
-        key = ("blend", call.index, copies, mix.key, tuple(values[v].key for v in call.inputs))
-        return self._remember(
-            task,
-            key,
-            lambda: [
-                self.executor.blend(call, copies, weights, lambda value: values[value].tensor)
-            ],
-        )[0]
+        read = [values[value] for value in call.inputs]
+        operation = operations.Blend(_numbers(read), call, copies, mix.key)
+        return self._remember(task, operation, read, weights)[0]
 
     def _sample(self, task, unit, mix, groups, targets, values):
         """Only the branch that holds the largest weight is executed; its result is weighted."""
 
         def branch(positions, blends):
             def run():
-                memo, self.memo = self.memo, dict(self.memo)
+                memo, self._memo = self._memo, dict(self._memo)
                 try:  # what is computed in a branch is known in it alone
                     if blends:
                         blended = self._blend(task, unit, mix, positions, values).tensor
@@ -308,18 +243,25 @@ class Assembly:
                     found = self._plain(task, unit, option, targets, values, groups)
                     return [self.executor.mix((weight,), [result.tensor]) for result in found]
                 finally:
-                    self.memo = memo
+                    self._memo = memo
 
             return run
 
         inside = set(unit.calls)
-        read = [v for i in unit.calls for v in self.graph.calls[i].inputs if v.node not in inside]
-        key = ("sample", unit.name, mix.key, tuple(values[v].key for v in read))
-        branches = [branch(*group) for group in groups]
-        positions = [group[0] for group in groups]
-        return self._remember(
-            task, key, lambda: self.executor.switch(mix.weights, positions, branches)
-        )
+        outside = (v for i in unit.calls for v in self.graph.calls[i].inputs)
+        read = [values[v] for v in outside if v.node not in inside]
+        branches = tuple(branch(*group) for group in groups)
+        positions = tuple(group[0] for group in groups)
+        operation = operations.Sample(_numbers(read), unit, mix.key, positions, branches)
+        return self._remember(task, operation, read, mix.weights)
+
+    def _spec(self, name):
+        """The shape of what a unit, or a fusion behind one, gives."""
+        return self.graph.spec(self._outputs[name])
+
+
+def _numbers(results):
+    return tuple(result.number for result in results)
 
 
 def assemble(
@@ -342,7 +284,7 @@ def assemble(
             where tasks have their own data.
         resolve: function of `(task, unit)` that returns a `Use`, `Skip` or `Mix`; asked for
             searchable units only, since the others belong to every path.
-        executor: how a call is carried out, see `Assembly`: with Keras layers on symbolic or real
+        executor: `Executor`. How operations are carried out: with Keras layers on symbolic or real
             tensors, or only counted.
         inputs: list of tensors in the order of `graph.inputs`; or a mapping from the names of
             inputs to such lists.
@@ -359,26 +301,6 @@ def assemble(
     assembly = Assembly(graph, units, executor, gates, selection)
     found = assembly.features(tasks, resolve, inputs, fusions)
     return {task: result.tensor for task, result in found.items()}
-
-
-def copy_of(call, use):
-    """The parameter copy that a call runs with; `None` where it has no parameters."""
-    if not is_weighted(call.operation):
-        return None
-    if use.normalisation is not None and is_normalisation(call.operation):
-        return use.normalisation
-    return use.copy
-
-
-def needed_calls(graph, unit, targets):
-    """The calls of a unit on which one of the `targets` depends, in order."""
-    inside, needed, stack = set(unit.calls), set(), [value.node for value in targets]
-    while stack:
-        index = stack.pop()
-        if index in inside and index not in needed:
-            needed.add(index)
-            stack += [v.node for v in graph.calls[index].inputs]
-    return sorted(needed)
 
 
 def resolve_architecture(architecture):

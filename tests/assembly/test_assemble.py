@@ -9,9 +9,17 @@ from keras import layers
 
 import keras_mtl
 from keras_mtl import Architecture
-from keras_mtl.assemble import Mix, Skip, Use, assemble, needed_calls, resolve_architecture
-from keras_mtl.count import Counter, count, projection_cost, unit_costs
-from keras_mtl.graph import find_units, parameters, read
+from keras_mtl.assembly import (
+    Mix,
+    Skip,
+    Use,
+    assemble,
+    count,
+    operations,
+    resolve_architecture,
+)
+from keras_mtl.assembly.count import Counter
+from keras_mtl.graph import find_units, parameters, projection_cost, read, unit_costs
 from tests import toys
 from tests.contracts import assert_gradient_reaches
 from tests.profiler import profiled_flops
@@ -25,13 +33,13 @@ class Recorder(Counter):
     def __init__(self):
         self.runs = []
 
-    def run(self, call, copy, tensor_of):
+    def run(self, call, copy, tensors):
         self.runs.append((call.key, copy))
-        inside = ",".join(tensor_of(value) for value in call.inputs)
+        inside = ",".join(tensors)
         return [f"{call.key}{'' if copy in (None, 'shared') else '@' + copy}({inside})"]
 
-    def blend(self, call, copies, weights, tensor_of):
-        (result,) = self.run(call, f"{'+'.join(copies)}", tensor_of)
+    def blend(self, call, copies, weights, tensors):
+        (result,) = self.run(call, f"{'+'.join(copies)}", tensors)
         return result
 
     def mix(self, weights, tensors):
@@ -50,7 +58,7 @@ class Recorder(Counter):
         self.runs.append((unit.name, "project"))
         return f"project@{copy}({tensor})"
 
-    def normalise(self, unit, copy, tensor):
+    def normalize(self, unit, copy, tensor):
         self.runs.append((unit.name, "normalise"))
         return f"normalise@{copy}({tensor})"
 
@@ -195,15 +203,15 @@ def test_a_skip_between_shapes_is_a_projection():
     assert features["a"].startswith("normalise@shared(project@shared(conv2_relu(")
 
 
-def test_needed_calls():
+def test_ancestors_within_a_unit():
     graph = read(toys.residual(downsample=(3,)))
     keys = [call.key for call in graph.calls]
     unit = {unit.name: unit for unit in find_units(graph)}["block3"]
-    assert [keys[i] for i in needed_calls(graph, unit, [unit.skip])] == ["block3_shortcut"]
-    assert [keys[i] for i in needed_calls(graph, unit, [unit.output])] == [
+    assert [keys[i] for i in graph.ancestors([unit.skip], unit.calls)] == ["block3_shortcut"]
+    assert [keys[i] for i in graph.ancestors([unit.output], unit.calls)] == [
         keys[i] for i in unit.calls
     ]
-    assert needed_calls(graph, unit, [unit.inputs[0]]) == []
+    assert graph.ancestors([unit.inputs[0]], unit.calls) == []
 
 
 # Mixing -------------------------------------------------------------------------------------------
@@ -344,8 +352,8 @@ def test_every_output_of_an_operator_is_mixed():
     found = []
 
     class Several(Recorder):
-        def run(self, call, copy, tensor_of):
-            (text,) = super().run(call, copy, tensor_of)
+        def run(self, call, copy, tensors):
+            (text,) = super().run(call, copy, tensors)
             return [f"{text}.{i}" for i in range(len(call.outputs))]
 
         def mix(self, weights, tensors):
@@ -366,6 +374,12 @@ def test_every_output_of_an_operator_is_mixed():
         assert features["t"] == f"b({','.join(text.format(i) for i in range(3))}).0"
 
 
+def standing_in(needs):
+    """Unit and copy of the projections, and of the normalization behind them."""
+    kinds = operations.Project, operations.Normalize
+    return tuple([(each.unit.name, each.copy) for each in needs.of(kind)] for kind in kinds)
+
+
 def test_what_open_operators_need():
     """Both copies of a blended or sampled operator, the projections and their normalisation."""
     graph = read(two_operators())
@@ -375,7 +389,7 @@ def test_what_open_operators_need():
         needs = count(graph, units, ("t",), resolve)
         assert set(needs.copies) >= {("a", "shared"), ("a", "t"), ("b", "shared"), ("b", "t")}
         assert {("a_bn", "shared"), ("a_bn", "t")} <= set(needs.copies)
-        assert needs.projections == needs.normalisations == [("b", "t")]
+        assert standing_in(needs) == ([("b", "t")], [("b", "t")])
         a, b, statistics = 4 * 4 + 4, 4 * 3 + 3, 4 * 4
         together = 2 * (a + b + statistics) + 4 * 3 + 4 * 3
         assert needs.costs["parameters"]["together"] == together
@@ -432,8 +446,7 @@ def test_costs_alone_and_together():
     }
     needs = costs_of(toys.mlp(), choices)
     copies, costs = needs.copies, needs.costs
-    assert needs.projections == needs.normalisations == needs.activations == []
-    assert needs.fusions == needs.masks == []
+    assert {type(operation) for operation in needs.operations} == {operations.Run}
     assert copies == [
         ("stem", "shared"),
         ("block1", "shared"),
@@ -490,7 +503,7 @@ def test_cost_of_a_projection():
     expected, statistics = (4 * 6, 2 * 16 * 4 * 6), 4 * 6
     assert projection_cost(graph, unit) == expected
     needs = costs_of(backbone, {"a": "shared shared skip", "b": "own own skip"})
-    assert needs.projections == needs.normalisations == [("conv3", "shared")]
+    assert standing_in(needs) == ([("conv3", "shared")] * 2, [("conv3", "shared")] * 2)
     skipped = needs.costs
     without = costs_of(backbone, {"a": "shared shared shared", "b": "own own shared"}).costs
     convolution = 4 * 9 * 6 + 6 + 4 * 6
