@@ -21,7 +21,8 @@ class Counter(Executor):
         return None
 
     def switch(self, weights, groups, branches):
-        return [branch() for branch in branches][0]
+        first, *_ = [branch() for branch in branches]
+        return first
 
     def project(self, unit, copy, tensor):
         return None
@@ -82,7 +83,7 @@ def count(graph, units, tasks, resolve, fusions=(), selection=None):
     whole = Bill.of(graph, together, selection, trace)
     costs = {
         kind: {
-            "tasks": {t: getattr(alone[t], kind) for t in alone},
+            "tasks": {task: getattr(bill, kind) for task, bill in alone.items()},
             "together": getattr(whole, kind),
         }
         for kind in ("parameters", "flops")

@@ -14,11 +14,6 @@ from keras_mtl.graph import Call, Unit, Value, call_flops, parameters, projectio
 from keras_mtl.layers.fusions import fusion_costs
 
 
-def data(**options):
-    """A field that says more about a record than its hash needs; equality looks at all fields."""
-    return dataclasses.field(hash=False, **options)
-
-
 @dataclasses.dataclass(frozen=True)
 class Operation(abc.ABC):
     """A step of a trace.
@@ -38,8 +33,8 @@ class Operation(abc.ABC):
     def carry_out(self, executor, tensors, weights):
         """Computes a list of tensors from those that it reads and the weights of open gates."""
 
-    def charge(self, bill):
-        """Writes its parameters and FLOPs on a bill; nothing by default."""
+    def charge(self, bill):  # noqa: B027  most kinds cost nothing
+        """Writes its parameters and FLOPs on a bill."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +81,7 @@ class Blend(Operation):
 class Project(Operation):
     """The 1x1 projection that stands in for a unit."""
 
-    unit: Unit = data()
+    unit: Unit = dataclasses.field(hash=False)
     copy: str
 
     def carry_out(self, executor, tensors, weights):
@@ -102,7 +97,7 @@ class Project(Operation):
 class Normalize(Operation):
     """The normalization behind the projection of a unit."""
 
-    unit: Unit = data()
+    unit: Unit = dataclasses.field(hash=False)
     copy: str
 
     def carry_out(self, executor, tensors, weights):
@@ -117,7 +112,7 @@ class Normalize(Operation):
 class Activate(Operation):
     """The activation inside an operator, on what was chosen in the operator's place."""
 
-    unit: Unit = data()
+    unit: Unit = dataclasses.field(hash=False)
 
     def carry_out(self, executor, tensors, weights):
         return [executor.activate(self.unit, *tensors)]
@@ -138,7 +133,7 @@ class Mask(Operation):
 class Mix(Operation):
     """The mixture of what several options of a unit give, by the weights of a gate."""
 
-    unit: Unit = data()
+    unit: Unit = dataclasses.field(hash=False)
     gate: Any
 
     def carry_out(self, executor, tensors, weights):
@@ -154,10 +149,10 @@ class Sample(Operation):
         branches: tuple of functions without arguments that return a list of tensors.
     """
 
-    unit: Unit = data()
+    unit: Unit = dataclasses.field(hash=False)
     gate: Any
     groups: tuple
-    branches: tuple = data(compare=False)
+    branches: tuple = dataclasses.field(compare=False)
 
     def carry_out(self, executor, tensors, weights):
         return executor.switch(weights, self.groups, self.branches)
@@ -172,7 +167,7 @@ class Fuse(Operation):
     """
 
     fusion: Fusion
-    specs: tuple = data(compare=False)
+    specs: tuple = dataclasses.field(compare=False)
 
     def carry_out(self, executor, tensors, weights):
         return executor.fuse(self.fusion, tensors, weights)
