@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mtl.checks import check_count
+from keras_mtl.checks import check_count, check_seed
 
 _CANVAS = 16
 _SIZES = (9, 10, 11)
@@ -58,7 +58,7 @@ def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
         size: np.clip(ndimage.zoom(source.images / 16.0, (1, size / 8, size / 8), order=1), 0, 1)
         for size in _SIZES
     }
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     order = generator.permutation(len(source.target))
     bounds = np.cumsum(np.multiply(_SOURCE_SHARES, len(order)).astype(int))[:-1]
     return {

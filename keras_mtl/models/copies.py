@@ -12,6 +12,7 @@ from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import ChannelMask, Projection, SelectOrSkip
 from keras_mtl.layers.fusions import fusion_kind
+from keras_mtl.models.layer_names import layer_name
 from keras_mtl.strategies.strategy import child_seed
 
 BACKBONE, FRESH = "backbone", "fresh"
@@ -145,11 +146,6 @@ class Copies:
         return self.masks[value, mask](tensor)
 
 
-def layer_name(key, copy):
-    """The name of a clone in every model; weights are handed from model to model by it."""
-    return key if copy in (None, SHARED) else f"{key}.{copy}"
-
-
 def _stateless_kind(operation):
     """What makes two of Keras' own operations without variables interchangeable, or `None`."""
     if getattr(operation, "variables", None) or not type(operation).__module__.startswith("keras."):
@@ -212,8 +208,24 @@ def hand_weights(layer, key, copy, original, source):
                 "`initial_weights` must be a model that has the layers of the new one. Received: a "
                 f"model without layer {layer_name(key, copy)!r}."
             )
+        if given.weights is None:
+            return
+        _check_shapes(layer, given)
     for variable, value in zip(layer.weights, given.weights, strict=True):
         variable.assign(value)
+
+
+def _check_shapes(layer, given):
+    wanted, found = ([tuple(v.shape) for v in x.weights] for x in (layer, given))
+    if wanted != found:
+        task = layer.name.removesuffix(".head")
+        head = task != layer.name
+        what = f"the head of task {task!r}" if head else f"layer {layer.name!r}"
+        out = " Give the task another name to begin with a head of its own." if head else ""
+        raise ValueError(
+            f"`initial_weights` must have weights of the new model's shapes. Received: {what} with "
+            f"weights of shapes {found}, where the new one has {wanted}.{out}"
+        )
 
 
 def clone_head(task, features, seed, source=BACKBONE):

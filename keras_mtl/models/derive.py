@@ -14,6 +14,7 @@ from keras_mtl.graph import (
     is_weighted,
 )
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
+from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
 
@@ -38,6 +39,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     check_input_sets(graph, sets)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     architecture, needs = priced(graph, units, sets, heads, architecture)
+    check_names_apart(graph, tuple(sets), [needs], input_names(graph, sets))
     copies = Copies(graph, units, [needs], seed, source)
     _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
@@ -95,6 +97,12 @@ def check_input_sets(graph, sets):
                     "Choose another name."
                 )
         taken |= set(names)
+
+
+def input_names(graph, sets):
+    """The names of a model's inputs: the backbone's, or made for every input set."""
+    different = dict.fromkeys(sets.values())
+    return [_input_name(graph, name, spec) for name in different for spec in graph.inputs]
 
 
 def _input_name(graph, input_set, spec):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.checks import check_seed
 from keras_mtl.count import Needs
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.sample_tasks import sample_tasks
@@ -11,6 +12,7 @@ from keras_mtl.graph import INPUT, feature_model, read
 from keras_mtl.graph.channel_selection import bits
 from keras_mtl.metrics import relative_performance
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
+from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.models.student import Joined, Tail, TaskMask, squared_errors
 from keras_mtl.models.update_scales import scales_of
@@ -95,7 +97,7 @@ class DistillationProxy(MultiTaskModel):
         seed=0,
         name=None,
     ):
-        tasks = check_tasks(tasks)
+        tasks, seed = check_tasks(tasks), check_seed(seed)
         missing = [task.name for task in tasks if task.name not in teachers]
         if missing:
             raise ValueError(
@@ -106,6 +108,7 @@ class DistillationProxy(MultiTaskModel):
         tail = Tail(graph, frozen)
         names = [task.name for task in tasks]
         needs = Needs(tail.copies(names), [], [], [], [], costs=None)
+        check_names_apart(graph, names, [needs])
         source = BACKBONE if initial_weights is None else initial_weights.named_layers()
         copies = Copies(graph, (), [needs], seed, source)
         masks = {

@@ -8,6 +8,7 @@ from keras_mtl.errors import DataError
 from keras_mtl.export import export_saved_model
 from keras_mtl.models.check_data import check_turns
 from keras_mtl.models.extract import extract
+from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.models.update_scales import update_scales
@@ -88,7 +89,7 @@ class MultiTaskModel(TaskModel):
 
     def named_layers(self):
         """Name -> layer; another model takes its first weights from here."""
-        return {layer.name: layer for layer in self.network.layers}
+        return by_name(self.network.layers)
 
     # Tasks that take turns ----------------------------------------------------------------------
 

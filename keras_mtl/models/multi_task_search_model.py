@@ -7,6 +7,7 @@ from keras import ops
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
 from keras_mtl.assemble import assemble
+from keras_mtl.checks import check_count, check_seed
 from keras_mtl.count import count
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
@@ -15,7 +16,8 @@ from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
-from keras_mtl.models.derive import check_input_sets, priced, with_heads
+from keras_mtl.models.derive import check_input_sets, input_names, priced, with_heads
+from keras_mtl.models.layer_names import by_name, check_names_apart
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
@@ -43,7 +45,7 @@ class MultiTaskSearchModel(TaskModel):
     def __init__(self, backbone, tasks, strategy, *, initial_weights=BACKBONE, seed=0, name=None):
         super().__init__(tasks, name=name)
         self.strategy = strategy
-        self.seed = seed
+        self.seed = seed = check_seed(seed)
         self.graph = graph = read(backbone)
         check_input_sets(graph, self.input_sets)
         self.units = find_units(graph, strategy.granularity)
@@ -58,6 +60,8 @@ class MultiTaskSearchModel(TaskModel):
             )
             for phase in self.search.structures()
         ]
+        names = input_names(graph, self.input_sets)
+        check_names_apart(graph, self.task_names, needs, names)
         self.copies = Copies(graph, self.units, needs, seed, initial_weights, merge=True)
         heads = [clone_head(task, graph.features, seed, initial_weights) for task in self.tasks]
         self.heads = dict(zip(self.task_names, heads, strict=True))
@@ -365,18 +369,15 @@ class MultiTaskSearchModel(TaskModel):
         Args:
             samples: int or `None`. `None`: the most likely Architecture; n: a list of n sampled
                 from the learned distribution.
-            seed: int or `None`. Of the sampling; `None`: from the build's seed.
+            seed: int or `None`. Of the sampling; `None` draws one, which is recorded as
+                `origin["decide_seed"]`.
 
         Returns:
             An `Architecture`, or a list of them.
         """
         if samples is None:
             return self._architecture(self.search.most_likely(), {})
-        if not isinstance(samples, int) or samples < 1:
-            raise ValueError(
-                f"`samples` must be a positive integer. Received: samples={samples!r}."
-            )
-        seed = child_seed(self.seed, "decide") if seed is None else seed
+        samples, seed = check_count("samples", samples), check_seed(seed)
         generator = np.random.default_rng(seed)
         return [
             self._architecture(self.search.sample(generator), {"decide_seed": seed, "sample": i})
@@ -411,8 +412,7 @@ class MultiTaskSearchModel(TaskModel):
 
     def named_layers(self):
         """Name -> layer; a derived model takes its weights from here (`initial_weights=model`)."""
-        layers = [*self.copies.named_layers(), *self.heads.values()]
-        return {layer.name: layer for layer in layers}
+        return by_name([*self.copies.named_layers(), *self.heads.values()])
 
     # Saving --------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from keras_mtl.affinity.locations import segment_sizes, segments
 from keras_mtl.affinity.tree import Tree
 from keras_mtl.affinity.tree_search import search_trees
 from keras_mtl.architecture import OWN, SHARED
+from keras_mtl.checks import check_seed
 from keras_mtl.graph import find_units
 from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
 
@@ -94,7 +95,7 @@ class Branched(FixedStrategy):
         self.locations = tuple(affinity.locations if affinity is not None else locations)
         self.normalisation = check_normalisation(normalisation)
         self.improve = improve
-        self.seed = seed
+        self.seed = check_seed(seed)
 
     def get_config(self):
         """Settings as plain data; affinity and tree as what JSON holds."""

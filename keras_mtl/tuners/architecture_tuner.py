@@ -11,6 +11,7 @@ import keras_tuner
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build
+from keras_mtl.checks import check_seed
 from keras_mtl.errors import NonFiniteError, suggestion
 from keras_mtl.graph import find_units, read
 from keras_mtl.metrics import lower_is_better
@@ -97,7 +98,7 @@ class ArchitectureTuner(ResumableTuner):
         self.tasks = check_tasks(tasks)
         self.candidates = _check_candidates(backbone, self.tasks, candidates)
         self.objective = _as_objective(objective, direction)
-        self.seed = seed
+        self.seed = seed = check_seed(seed)
         self.initial_weights = initial_weights
         self._compile = compile
         self._score = objective if callable(objective) else None

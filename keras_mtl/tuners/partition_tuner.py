@@ -38,11 +38,10 @@ class PartitionTuner(ResumableTuner):
             its own.
         max_trials: int. How many partitions are scored; by default 1000. An oracle that is given
             has its own.
-        seed: int. Candidates and the seeds of their scoring follow from it; by default 0, or that
-            of the oracle that is given.
         **options: `directory`, `project_name`, `overwrite` and `idle_seconds` of `ResumableTuner`;
-            and of the oracle, where it is named, its settings, such as `learning_rate`, and `lease`
-            and others of `ResumableOracle`.
+            and of the oracle, where it is named, its settings, such as `learning_rate`, and `seed`
+            (candidates and the seeds of their scoring follow from it), `lease` and others of
+            `ResumableOracle`.
 
     Raises:
         TypeError, ValueError: for unusable arguments, and for a score that is no number.
@@ -73,7 +72,6 @@ class PartitionTuner(ResumableTuner):
         oracle="evolution_strategies",
         *,
         max_trials=None,
-        seed=None,
         directory,
         project_name,
         overwrite=False,
@@ -89,8 +87,6 @@ class PartitionTuner(ResumableTuner):
         self._score = score
         if max_trials is not None:
             options["max_trials"] = max_trials
-        if seed is not None:
-            options["seed"] = seed
         super().__init__(
             _as_oracle(oracle, self.space, options),
             directory=directory,

@@ -10,6 +10,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_mtl.checks import check_seed
 from keras_mtl.report import say
 from keras_mtl.tuners.files import read_json, write_json
 from keras_mtl.tuners.progress import Progress
@@ -39,7 +40,8 @@ class ResumableOracle(keras_tuner.Oracle):
     Args:
         objective: string or `keras_tuner.Objective`, as in `keras_tuner.Oracle`.
         max_trials: int. The number of candidates.
-        seed: int. 0 is a seed like any other.
+        seed: int or `None`, which draws one. 0 is a seed like any other. A search that is to go on
+            after an interruption needs the same one.
         lease: float. Seconds of silence after which a trial is given to another worker; more than
             the time between two reports (a report is `update_trial(trial_id, {})`).
         max_retries_per_trial: int. How often a trial that broke (`"INVALID"`, or a NaN) is run
@@ -72,8 +74,7 @@ class ResumableOracle(keras_tuner.Oracle):
         max_retries_per_trial=0,
         max_consecutive_failed_trials=3,
     ):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise ValueError(f"`seed` must be an int of at least 0. Received: seed={seed!r}.")
+        seed = check_seed(seed)
         if not isinstance(max_trials, int) or max_trials < 1:
             raise ValueError(
                 f"`max_trials` must be an int of at least 1. Received: max_trials={max_trials!r}."
