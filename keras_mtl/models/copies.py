@@ -13,6 +13,7 @@ from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import ChannelMask, Projection, SelectOrSkip
 from keras_mtl.layers.fusions import fusion_kind
 from keras_mtl.models.layer_names import layer_name
+from keras_mtl.models.layer_state import hand_state, has_state
 from keras_mtl.strategies.strategy import child_seed
 
 BACKBONE, FRESH = "backbone", "fresh"
@@ -50,12 +51,7 @@ class Copies:
                 alike[kind] = layer
             if is_weighted(layer):
                 hand_weights(layer, key, copy, calls[key].operation, source)
-            elif getattr(layer, "weights", ()):
-                # Statistics of the inputs (`Normalization`) are of the data: never drawn anew.
-                # Through Keras' own pair, since the layer has to finish what it loads.
-                store = {}
-                calls[key].operation.save_own_variables(store)
-                layer.load_own_variables(store)
+            hand_state(layer, calls[key].operation)  # of the data: never drawn anew
         fusions = dict.fromkeys(fusion for need in needs for fusion in need.fusions)
         by_name = units_by_name(units, fusions)
         self.projections, self.normalisations = {}, {}
@@ -149,6 +145,8 @@ class Copies:
 def _stateless_kind(operation):
     """What makes two of Keras' own operations without variables interchangeable, or `None`."""
     if getattr(operation, "variables", None) or not type(operation).__module__.startswith("keras."):
+        return None
+    if has_state(operation):
         return None
     config = operation.get_config()
     config.pop("name", None)
@@ -250,6 +248,7 @@ def clone_head(task, features, seed, source=BACKBONE):
         hand_weights(head, name, SHARED, task.head, source)
     elif not isinstance(source, str) and head.weights:
         hand_weights(head, name, SHARED, None, source)
+    hand_state(head, task.head)
     return head
 
 

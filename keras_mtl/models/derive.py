@@ -41,7 +41,7 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     architecture, needs = priced(graph, units, sets, heads, architecture)
     check_names_apart(graph, tuple(sets), [needs], input_names(graph, sets))
     copies = Copies(graph, units, [needs], seed, source)
-    _freeze(copies, graph, units, architecture.frozen)
+    frozen = _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
     features = assemble(
         graph,
@@ -57,7 +57,9 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
     network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
     names = [spec.name for spec in graph.inputs]
-    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name, input_names=names)
+    return MultiTaskModel(
+        network, tasks, architecture, seed=seed, name=name, frozen=frozen, input_names=names
+    )
 
 
 def with_costs(graph, tasks, architecture):
@@ -189,11 +191,14 @@ def selected_channels(graph, architecture):
 
 
 def _freeze(copies, graph, units, frozen):
-    """Takes the operators of some units from the variables that training moves."""
+    """Takes the operators of some units from the variables that training moves; their names."""
     keys = {graph.calls[i].key for unit in units if unit.name in frozen for i in unit.calls}
+    names = []
     for (key, _), layer in copies.layers.items():
         if key in keys and is_weighted(layer) and not is_normalisation(layer):
             layer.trainable = False
+            names.append(layer.name)
+    return names
 
 
 def _can_skip(graph, unit, granularity):

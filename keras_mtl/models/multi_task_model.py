@@ -26,6 +26,7 @@ class MultiTaskModel(TaskModel):
         tasks: list of `Task`.
         architecture: the `Architecture` that it realises, or `None`.
         seed: int or `None`. The seed it was built with.
+        frozen: sequence of string. Names of the layers that `trainable = True` leaves frozen.
         input_names: list of string. The backbone's own names of its inputs, where tasks have input
             sets; by default the network's.
         name: string.
@@ -41,12 +42,21 @@ class MultiTaskModel(TaskModel):
     """
 
     def __init__(
-        self, network, tasks, architecture=None, seed=None, name=None, *, input_names=None
+        self,
+        network,
+        tasks,
+        architecture=None,
+        seed=None,
+        name=None,
+        *,
+        frozen=(),
+        input_names=None,
     ):
         super().__init__(tasks, name=name)
         self.seed = seed
         self.network = network
         self.architecture = architecture
+        self.frozen = tuple(frozen)
         self.input_names = input_names and tuple(input_names)
         self.input_specs = {name: self._specs(name) for name in self.input_sets.values()}
         self.output_specs = dict(network.output)
@@ -90,6 +100,11 @@ class MultiTaskModel(TaskModel):
     def named_layers(self):
         """Name -> layer; another model takes its first weights from here."""
         return by_name(self.network.layers)
+
+    def freeze_fixed(self):
+        layers = self.named_layers()
+        for name in self.frozen:
+            layers[name].trainable = False
 
     # Tasks that take turns ----------------------------------------------------------------------
 
@@ -204,6 +219,7 @@ class MultiTaskModel(TaskModel):
             "architecture": self.architecture and self.architecture.to_json(),
             "seed": self.seed,
             "name": self.name,
+            "frozen": self.frozen,
             "input_names": self.input_names,
         }
 
@@ -216,5 +232,6 @@ class MultiTaskModel(TaskModel):
             architecture and Architecture.from_json(architecture),
             seed=config["seed"],
             name=config["name"],
+            frozen=config["frozen"],
             input_names=config["input_names"],
         )

@@ -106,7 +106,8 @@ class MultiTaskSearchModel(TaskModel):
         if lost or not policy or len({id(v) for v in policy}) != len(policy):
             raise ValueError(
                 "The policy variables must be trainable, owned once, and at least one. "
-                f"Received: {len(policy)} policy variables, of which not trainable: {lost}."
+                f"Received: {len(policy)} policy variables, of which not trainable: {lost}. Set "
+                "`model.trainable = True`, and freeze layers one by one in `model.named_layers()`."
             )
 
     # Compile -------------------------------------------------------------------------------------

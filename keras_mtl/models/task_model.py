@@ -20,6 +20,7 @@ from keras_mtl.models.check_data import (
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.inner_layers import inner_layers
 from keras_mtl.models.multipliers import factors_of
 from keras_mtl.task import check_tasks, input_sets
 
@@ -50,6 +51,21 @@ class TaskModel(IdentifiedModel):
         self._rows = {}
         self._multipliers = {}
         self.step_task = None  # whose step is run or traced, where tasks take turns
+
+    # What is trained ----------------------------------------------------------------------------
+
+    def __setattr__(self, name, value):
+        # TensorFlow leaves out the assignment of a value that an attribute has already. A model
+        # counts as trainable while layers in it are frozen, and these are to be reached.
+        if name == "trainable":
+            for layer in (self, *inner_layers(self)):
+                type(layer).trainable.fset(layer, value)
+            self.freeze_fixed()
+        else:
+            super().__setattr__(name, value)
+
+    def freeze_fixed(self):
+        """Freezes what `trainable = True` leaves as it is."""
 
     # What subclasses and callers can ask --------------------------------------------------------
 

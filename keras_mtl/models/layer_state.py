@@ -1,0 +1,82 @@
+"""What layers know beside their weights: vocabularies, tables, statistics of the data."""
+
+import pathlib
+import tempfile
+
+import keras
+
+from keras_mtl.graph import is_weighted
+from keras_mtl.models.inner_layers import inner_layers
+
+_Layer = keras.layers.Layer
+
+
+def has_state(operation):
+    """Whether an operation may know something that neither its configuration nor weights hold."""
+    return isinstance(operation, _Layer) and any(
+        _has_assets(x) or _has_own_variables(x) for x in _with_inner(operation)
+    )
+
+
+def hand_state(clone, original):
+    """Gives a clone what its original was adapted to; weights keep the clone's values.
+
+    Through Keras' own pairs, as when a model is saved: `save_own_variables` and
+    `load_own_variables`, `save_assets` and `load_assets`, also of the layers inside.
+    """
+    if not isinstance(original, _Layer):
+        return
+    pairs = list(zip(_with_inner(clone), _with_inner(original), strict=False))
+    for new, old in pairs:
+        # A head that was never called has no weights yet, nor is there anything to know of them.
+        alike = type(new) is type(old) and len(new.weights) == len(old.weights)
+        if alike and _has_own_variables(new):
+            _hand_own_variables(new, old)
+    for new, old in pairs:
+        if type(new) is type(old) and _has_assets(old):
+            _hand_assets(new, old)
+
+
+def _with_inner(operation):
+    return [operation, *inner_layers(operation)]
+
+
+def _has_assets(operation):
+    own = getattr(type(operation), "save_assets", None)
+    return own is not getattr(_Layer, "save_assets", None)
+
+
+def _has_own_variables(operation):
+    """Whether a layer saves more than its weights; Keras' own only where these are of the data."""
+    overrides = any(
+        getattr(type(operation), name) is not getattr(_Layer, name)
+        for name in ("save_own_variables", "load_own_variables")
+    )
+    kerass = type(operation).__module__.startswith("keras.")
+    return overrides and not (kerass and is_weighted(operation))
+
+
+def _hand_own_variables(clone, original):
+    store = {}
+    try:
+        original.save_own_variables(store)
+    except AttributeError:  # Keras' lookups with tf-idf weights, as long as nothing is adapted
+        return
+    weights = clone.weights if is_weighted(clone) else []
+    values = [keras.ops.convert_to_numpy(variable) for variable in weights]
+    clone.load_own_variables(store)
+    for variable, value in zip(weights, values, strict=True):
+        variable.assign(value)
+
+
+def _hand_assets(clone, original):
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as present:
+        original.save_assets(folder)
+        clone.save_assets(present)
+        if _content(folder) != _content(present):  # an empty vocabulary cannot be loaded
+            clone.load_assets(folder)
+
+
+def _content(folder):
+    files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
