@@ -287,6 +287,9 @@ def is_functional(model):
     return isinstance(model, _Functional) or (isinstance(model, keras.Sequential) and model.built)
 
 
+_DENSE = {"sparse": "tf.sparse.to_dense", "ragged": "tf.RaggedTensor.to_tensor"}
+
+
 def _check(backbone):
     if not isinstance(backbone, keras.Model):
         raise UnsupportedBackboneError(
@@ -304,6 +307,14 @@ def _check(backbone):
             f"the subclassed model {type(backbone).__name__}, which hides its layers in `call`. "
             "Use `keras.Model(inputs, outputs)` with the same layers called one by one."
         )
+    for kind in ("sparse", "ragged"):
+        names = [x.name for x in backbone.inputs if getattr(x, kind)]
+        if names:
+            raise UnsupportedBackboneError(
+                f"`backbone` must have dense inputs. Received: the {kind} inputs {names}. Make the "
+                f"inputs without `{kind}=True`, and let the dataset give dense tensors: "
+                f"`dataset.map(lambda x, y: ({_DENSE[kind]}(x), y))`."
+            )
     if len(backbone.outputs) != 1:
         raise UnsupportedBackboneError(
             "`backbone` must have one output, the features that the heads read. Received: "

@@ -17,6 +17,7 @@ from keras_mtl.models.layer_state import hand_state, has_state
 from keras_mtl.strategies.strategy import child_seed
 
 BACKBONE, FRESH = "backbone", "fresh"
+_TAKE_OPTIONS = "Let its `__init__` take `**kwargs`, and hand them to `super().__init__(**kwargs)`."
 
 
 class Copies:
@@ -168,7 +169,14 @@ def clone_operation(graph, call, copy, seed, *, random=True):
             f"{type(operation).__name__} without `get_config`. Add `get_config` to it."
         ) from None
     with seeds_of(seed, name):
-        clone = type(operation).from_config({**config, "name": name})
+        try:
+            clone = type(operation).from_config({**config, "name": name})
+        except TypeError as error:
+            raise UnsupportedBackboneError(
+                f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of "
+                f"type {type(operation).__name__}, whose constructor does not take its own "
+                f"configuration ({_first_line(error)}). {_TAKE_OPTIONS}"
+            ) from None
         if isinstance(clone, keras.layers.Layer):
             if not clone.built and operation.built:
                 with contextlib.nullcontext() if random else _zeros(clone):
@@ -229,16 +237,24 @@ def _check_shapes(layer, given):
 def clone_head(task, features, seed, source=BACKBONE):
     """A task's head, cloned and built on the features' shape; says so when it does not fit."""
     name = f"{task.name}.head"
-    config = seeded(task.head.get_config(), seed, name)
     try:
         with seeds_of(seed, name):
+            config = seeded(task.head.get_config(), seed, name)
             head = type(task.head).from_config({**config, "name": name})
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f"`head` of task {task.name!r} must be a layer that can be cloned. Received: "
+            f"{type(task.head).__name__} {task.head.name!r}, which says: {_first_line(error)}. "
+            f"Give it `get_config`. {_TAKE_OPTIONS}"
+        ) from None
+    try:
+        with seeds_of(seed, name):
             output = head(keras.KerasTensor(features.shape, features.dtype))
     except (ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"`head` of task {task.name!r} must fit the backbone's features of shape "
             f"{tuple(features.shape)}. Received: {type(task.head).__name__} {task.head.name!r}, "
-            f"which says: {_first_line(error)}"
+            f"which says: {_first_line(error)}."
         ) from None
     if not isinstance(output, keras.KerasTensor):
         raise ValueError(
@@ -326,4 +342,4 @@ def _without_activation(layer):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -6,7 +6,7 @@ import tempfile
 import keras
 
 from keras_mtl.graph import is_weighted
-from keras_mtl.models.inner_layers import inner_layers
+from keras_mtl.models.inner_layers import inner_layers, pairs
 
 _Layer = keras.layers.Layer
 
@@ -14,7 +14,7 @@ _Layer = keras.layers.Layer
 def has_state(operation):
     """Whether an operation may know something that neither its configuration nor weights hold."""
     return isinstance(operation, _Layer) and any(
-        _has_assets(x) or _has_own_variables(x) for x in _with_inner(operation)
+        _has_assets(x) or _has_own_variables(x) for x in (operation, *inner_layers(operation))
     )
 
 
@@ -26,19 +26,14 @@ def hand_state(clone, original):
     """
     if not isinstance(original, _Layer):
         return
-    pairs = list(zip(_with_inner(clone), _with_inner(original), strict=False))
-    for new, old in pairs:
+    alike = [pair for pair in pairs(clone, original) if type(pair[0]) is type(pair[1])]
+    for new, old in alike:
         # A head that was never called has no weights yet, nor is there anything to know of them.
-        alike = type(new) is type(old) and len(new.weights) == len(old.weights)
-        if alike and _has_own_variables(new):
+        if len(new.weights) == len(old.weights) and _has_own_variables(new):
             _hand_own_variables(new, old)
-    for new, old in pairs:
-        if type(new) is type(old) and _has_assets(old):
+    for new, old in alike:
+        if _has_assets(old):
             _hand_assets(new, old)
-
-
-def _with_inner(operation):
-    return [operation, *inner_layers(operation)]
 
 
 def _has_assets(operation):
