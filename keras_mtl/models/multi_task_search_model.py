@@ -19,7 +19,7 @@ from keras_mtl.models.derive import check_input_sets, priced, with_heads
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
-from keras_mtl.task import Task
+from keras_mtl.task import Task, task_configs
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
@@ -430,7 +430,7 @@ class MultiTaskSearchModel(TaskModel):
     def get_config(self):
         return {
             "backbone": keras.saving.serialize_keras_object(self.graph.backbone),
-            "tasks": [task.get_config() for task in self.tasks],
+            "tasks": task_configs(self.tasks),
             "strategy": {"name": self.strategy.name, "settings": self.strategy.get_config()},
             "seed": self.seed,
             "name": self.name,
