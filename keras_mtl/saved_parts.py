@@ -10,7 +10,7 @@ import warnings
 
 import keras
 
-from keras_mtl.settings import is_like, settings_of
+from keras_mtl.settings import copied, is_like, settings_of
 from keras_mtl.task_loss import FunctionLoss
 from keras_mtl.task_metric import FunctionMetric
 
@@ -54,7 +54,8 @@ def to_config(part):
         return config
     made = source_of(part)
     name = getattr(made, "__name__", type(made).__name__)
-    settings = None if is_function(part) else _as_json(settings_of(part))
+    whole = not is_function(part) and copied(part) is not None
+    settings = _as_json(settings_of(part)) if whole else None
     return {_LOST: name, "name": part.name, "settings": settings}
 
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import types
+import warnings
 
 import numpy as np
 
@@ -25,7 +26,9 @@ def settings_of(thing):
     >>> settings_of(keras.losses.Huber(delta=0.5))["delta"]
     0.5
     """
-    config = dict(thing.get_config())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras' word that it writes down the code of a lambda
+        config = dict(thing.get_config())
     names, open_ended = _arguments(type(thing))
     if not open_ended:
         config = {k: v for k, v in config.items() if k in names or k not in _BASE}

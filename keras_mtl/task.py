@@ -168,8 +168,7 @@ class Task:
                 which only some are present.
         """
         labels, y_pred, present, weight = self._aligned(y_true, y_pred, sample_weight)
-        values = values_of(self.loss, labels, y_pred, present)
-        mask = getattr(values, "_keras_mask", None)
+        values, mask = values_of(self.loss, labels, y_pred, present)
         axes = self._axes_of_loss(labels.shape, y_pred.shape, values.shape, y_true)
         values = ops.cast(values, "float32")
         if self._needs_whole(labels.shape, y_pred.shape, axes):

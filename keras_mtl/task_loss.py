@@ -56,7 +56,7 @@ def as_loss(loss, task):
 
 
 def values_of(loss, labels, y_pred, present):
-    """The losses of labels without holes, in the loss's own type.
+    """The losses of labels without holes in the loss's own type, and their Keras mask or `None`.
 
     Args:
         loss: `keras.losses.Loss`.
@@ -70,13 +70,15 @@ def values_of(loss, labels, y_pred, present):
     y_pred = ops.cast(y_pred, dtype)
     if excludes_by_zeros(loss):
         there = ops.cast(present, dtype)
-        return loss.call(labels * there, y_pred * there)
+        return _called(loss, labels * there, y_pred * there)
+    if isinstance(loss, keras.losses.Circle):
+        return _of_present_rows(loss, labels, y_pred, present)
     if not takes_mask(loss):
-        return loss.call(labels, y_pred)
+        return _called(loss, labels, y_pred)
     # An example without labels is left out afterwards; until then its loss must be finite.
     others = tuple(range(1, len(present.shape)))
     empty = 1.0 - (ops.max(present, axis=others, keepdims=True) if others else present)
-    return loss.call(labels, y_pred, mask=ops.cast(present + empty, dtype))
+    return _called(loss, labels, y_pred, mask=ops.cast(present + empty, dtype))
 
 
 def excludes_by_zeros(loss):
@@ -105,6 +107,20 @@ def class_of(function, module, base):
             if name == getattr(function, "__name__", None):
                 return known
     return None
+
+
+def _called(loss, *arguments, **mask):
+    values = loss.call(*arguments, **mask)
+    return values, getattr(values, "_keras_mask", None)
+
+
+def _of_present_rows(loss, labels, y_pred, present):
+    """The values of a loss that compares every example with all others of its batch."""
+    (rows,) = ops.nonzero(ops.reshape(present, (-1,)))
+    found, mask = _called(loss, ops.take(labels, rows, 0), ops.take(y_pred, rows, 0))
+    rows, size = ops.expand_dims(rows, -1), ops.shape(y_pred)[:1]
+    mask = ops.cast(mask, found.dtype)
+    return ops.scatter(rows, found, size), ops.scatter(rows, mask, size)
 
 
 def _with_known_reduction(loss, task):

@@ -27,6 +27,14 @@ class FunctionMetric(keras.metrics.MeanMetricWrapper):
         super().__init__(function, name=name or getattr(function, "__name__", "metric"))
         self.function = function
 
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        values = self.function(y_true, y_pred)
+        if sample_weight is not None and len(values.shape) >= len(sample_weight.shape):
+            # Where a label is missing the function may give NaN, which no weight of 0 takes away.
+            given = spread(sample_weight, len(values.shape)) != 0
+            values = ops.where(given, values, ops.zeros_like(values))
+        keras.metrics.Mean.update_state(self, values, sample_weight)
+
     def get_config(self):
         return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
 
@@ -73,6 +81,14 @@ class TaskMetric(keras.metrics.Metric):
         if isinstance(self.metric, keras.metrics.IoU) and self.metric.sparse_y_true:
             # It wants a weight for every number.
             weight = spread(weight, len(labels.shape)) * ops.ones_like(labels, dtype="float32")
+        if isinstance(self.metric, keras.metrics.IoU) and not self.weighted:
+            weight = ops.cast(weight, self.metric.dtype)  # an integer type, by default
+        if isinstance(self.metric, keras.metrics.PearsonCorrelation):
+            # That of equal numbers is NaN, which no weight of 0 takes away.
+            given = spread(present, len(labels.shape)) > 0
+            rising = ops.arange(labels.shape[-1], dtype="float32")
+            labels = ops.where(given, ops.cast(labels, "float32"), rising)
+            y_pred = ops.where(given, y_pred, rising)
         try:
             self.metric.update_state(labels, y_pred, sample_weight=weight)
         except Exception as error:
