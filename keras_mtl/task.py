@@ -210,24 +210,49 @@ class Task:
             "labels among present ones. Let its `update_state` take `sample_weight` per label."
         )
 
-    def missing_in_part(self, y_true, y_pred, sample_weight=None):
-        """What to say of labels that are missing in part where none may be, or `None`.
+    def check_missing(self, y_true, y_pred, sample_weight=None):
+        """Looks at all labels of a training for those that are missing in part where none may be.
 
         Args:
             y_true, sample_weight: all labels, and their weights or `None`.
             y_pred: some prediction for one example.
+
+        Raises:
+            DataError: when the loss or a metric cannot leave them out, or none is left.
         """
-        needed = []
-        labels, predictions, _, _ = self._aligned(y_true[:1], y_pred, None)
-        places = len(labels.shape) - len(self._channel(labels.shape, predictions.shape))
-        self.loss_per_label(y_true[:1], y_pred, guard=lambda x, _: (needed.append(None), x)[1])
-        if places > 1:
-            needed += [i for i, m in enumerate(self.metrics) if not takes_weights(m)]
-        if not needed:
-            return None
-        _, present = self.labels(y_true, sample_weight)
-        axes = tuple(range(1, len(present.shape)))
-        return self.refusal(needed[0]) if bool(partly(present, axes)) else None
+        values, *_ = self.loss_per_label(y_true[:1], y_pred, guard=lambda tensor, _: tensor)
+        labels, y_pred, present, _ = self._aligned(y_true, y_pred, sample_weight)
+        one = (1, *labels.shape[1:])
+        axes = self._axes_of_loss(one, y_pred.shape, values.shape, y_true)
+        if self._needs_whole(one, y_pred.shape, axes) and partly(present, axes):
+            raise DataError(self.refusal())
+        channel = tuple(self._channel(labels.shape, y_pred.shape))
+        places = ops.min(present, axis=channel) if channel else present
+        inner = tuple(range(1, len(places.shape)))
+        for i, metric in enumerate(self.metrics):
+            if inner and not takes_weights(metric) and partly(places, inner):
+                raise DataError(self.refusal(i))
+        excludes = excludes_by_zeros(self.loss) or takes_mask(self.loss)
+        if channel and not excludes:
+            self._say_what_is_broken(ops.max(present, axis=channel), places)
+
+    def _say_what_is_broken(self, some, every):
+        """Some and all numbers of a label: it counts where all are there."""
+        broken, whole, count = (int(ops.sum(x)) for x in (some - every, every, some))
+        if broken and not whole:
+            raise DataError(
+                f"Labels of task {self.name!r} must be whole: one of several numbers counts as "
+                f"missing where a number is missing. Received: {count} labels, none of which is "
+                "whole. Make a task of each number, or let the loss take a third argument `mask`, "
+                "which is 1 for present numbers."
+            )
+        if broken:
+            warnings.warn(
+                f"Task {self.name!r} does without {broken} of its {count} labels, of which some "
+                "numbers are missing and others are there. Make a task of each number, or let the "
+                "loss take a third argument `mask`, which is 1 for present numbers.",
+                stacklevel=2,
+            )
 
     def _aligned(self, y_true, y_pred, sample_weight):
         """Labels without holes, predictions and presence with axes that fit, and the weights."""

@@ -268,9 +268,7 @@ def _check_missing(task, output, labels, weights):
     if not known or None in output.shape[1:] or not len(labels):
         return
     _, predictions = _made_up(labels, labels.shape[1:], tuple(output.shape[1:]))
-    said = task.missing_in_part(labels, predictions[:1], weights)
-    if said:
-        raise DataError(said)
+    task.check_missing(labels, predictions[:1], weights)
 
 
 def _shape(array):
