@@ -10,6 +10,10 @@ ROOT = pathlib.Path(keras_mtl.__file__).parent
 LAYERS = [
     {"checks", "errors", "report", "versioned_json"},
     {"channel_use", "fusion"},
+    {"presence", "settings"},
+    {"task_loss"},
+    {"task_metric"},
+    {"saved_parts"},
     {"architecture", "task"},
     {"graph"},
     {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},

@@ -116,7 +116,9 @@ class BackupAndResume(keras.callbacks.Callback):
                 setattr(companion, name, value)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows.append([epoch, {key: float(value) for key, value in (logs or {}).items()}])
+        # Results of several numbers, such as one per class, become lists.
+        rows = {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
+        self._rows.append([epoch, rows])
         variables = _variables(self.model)
         arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
         state = {
@@ -149,6 +151,7 @@ class BackupAndResume(keras.callbacks.Callback):
         merged = {}
         for _, row in before:
             for key, value in row.items():
+                value = np.asarray(value) if isinstance(value, list) else value
                 merged.setdefault(key, []).append(value)
         for key, values in history.history.items():
             merged[key] = merged.get(key, []) + values

@@ -1,6 +1,7 @@
 import dataclasses
-import math
 from collections.abc import Mapping
+
+import numpy as np
 
 _LOWER_IS_BETTER = (
     "loss",
@@ -63,10 +64,11 @@ def relative_performance(result, baseline, *, lower_is_better=None):
     With `M` a metric of the result and `B` the same metric of the baseline, the relative
     performance of a task is the mean over its metrics of `(-1)**l * (M - B) / |B| * 100`, where
     `l` is 1 if the metric is better when smaller and else 0; the total is the mean over tasks.
-    The papers divide by `B`, the same for their metrics, which are all positive.
+    The papers divide by `B`, the same for their metrics, which are all positive. A metric of
+    several numbers, such as one per class, counts by the mean over their relative changes.
 
     Args:
-        result: Dictionary `{task: {metric: value}}`.
+        result: Dictionary `{task: {metric: value}}`; a value is a number or an array.
         baseline: Dictionary with the same tasks and metrics, from single-task models.
         lower_is_better: Collection of the names of the metrics that are better when smaller, or
             a function from a metric's name to a boolean. By default
@@ -101,12 +103,18 @@ def relative_performance(result, baseline, *, lower_is_better=None):
         gains = []
         for metric, value in metrics.items():
             single = baseline[task][metric]
-            if single == 0:
+            if value.shape != single.shape:
+                raise ValueError(
+                    "`result` must have as many numbers as `baseline` in every metric. Received: "
+                    f"result[{task!r}][{metric!r}] of shape {value.shape}, baseline of shape "
+                    f"{single.shape}."
+                )
+            if (single == 0).any():
                 raise ValueError(
                     "`baseline` must not be 0, a relative change would be infinite. "
-                    f"Received: baseline[{task!r}][{metric!r}]={single}."
+                    f"Received: baseline[{task!r}][{metric!r}]={_shown(single)}."
                 )
-            gain = (value - single) / abs(single) * 100
+            gain = float(np.mean((value - single) / abs(single) * 100))
             gains.append(-gain if lower(metric) else gain)
         per_task[task] = sum(gains) / len(gains)
     return RelativePerformance(per_task, sum(per_task.values()) / len(per_task))
@@ -154,12 +162,16 @@ def _metrics_as_floats(place, argument, metrics):
     for metric, value in metrics.items():
         received = f"Received: {place}[{metric!r}]={value!r}."
         try:
-            values[metric] = float(value)
+            values[metric] = np.asarray(value).astype("float64")
         except (TypeError, ValueError):
             raise TypeError(f"`{argument}` must hold numbers. {received}") from None
-        if not math.isfinite(values[metric]):
+        if not values[metric].size or not np.isfinite(values[metric]).all():
             raise ValueError(f"`{argument}` must hold finite numbers. {received}")
     return values
+
+
+def _shown(value):
+    return float(value) if value.ndim == 0 else value.tolist()
 
 
 def _require_same_names(what, place, result, baseline):

@@ -1,11 +1,15 @@
 """Looks at data before the first step: names, structure and shapes, in the user's words."""
 
+import itertools
+
 import keras
 import numpy as np
 
+from keras_mtl import saved_parts
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
 from keras_mtl.report import say
+from keras_mtl.task_loss import declared_axes
 
 ACCURACY = "accuracy"  # the name of the metric by which lagging tasks are found
 
@@ -30,9 +34,28 @@ def check_batches(model, data, *, batched=True):
     if len(data) == 3 and data[2] is not None:
         check_names("Sample weights", data[2], names, all_needed=False)
     weights = (data[2] if len(data) == 3 else None) or {}
+    check_nothing_lost(model.tasks)
     for task in model.tasks:
-        _check_labels(task, model.output_specs[task.name], y[task.name])
-        _check_weights(task, model.output_specs[task.name], y[task.name], weights.get(task.name))
+        rows = model.output_specs[task.name], y[task.name], weights.get(task.name)
+        _check_labels(task, *rows[:2])
+        _check_weights(task, *rows)
+        _check_missing(task, *rows)
+
+
+def check_nothing_lost(tasks):
+    """Raises `ValueError` when a loss or metric was not found when the tasks were loaded."""
+    lost = [(task, *part) for task in tasks for part in task.lost_parts()]
+    if not lost:
+        return
+    task, kind, name, config = lost[0]
+    own = saved_parts.custom_name(config)
+    more = f" ({len(lost)} losses and metrics are lacking.)" if len(lost) > 1 else ""
+    objects = f"pass `custom_objects={{{own!r}: ...}}` to `load_model`, or " if own else ""
+    raise ValueError(
+        f"Task {task.name!r} must have its {kind}. Received: a loaded model whose {kind} {name!r} "
+        f"Keras could not find.{more} To train or evaluate, {objects}load with `compile=False` and "
+        "call `model.replace_losses(tasks)`, then `compile`; predicting and exporting work without."
+    )
 
 
 def check_names(what, labels, names, all_needed=True):
@@ -170,19 +193,18 @@ def _check_labels(task, output, labels):
         return
     expected = tuple(output.shape[1:])
     given = tuple(shape[1:])
-    ours = type(task.loss).__module__.startswith("keras.")
-    if ours and given not in (expected, expected[:-1], (*expected[:-1], 1)):
+    fitting = _label_shapes(task.loss, expected)
+    if fitting and given not in fitting:
         raise DataError(
             f"Labels of task {task.name!r} must have shape {('batch', *expected)} like its output, "
-            f"or {('batch', *expected[:-1])} for class numbers. Received: shape "
+            f"or {('batch', *fitting[1])} for class numbers. Received: shape "
             f"{(shape[0] and 'batch', *given)}. Check the labels or the head."
         )
     try:
-        values, weight, _ = task.loss_per_label(
-            np.ones((2, *given), getattr(labels, "dtype", np.dtype("float32")).name),
-            np.full((2, *expected), 0.5, "float32"),
-        )
-        fits = tuple(values.shape) == tuple(weight.shape) and len(values.shape) > 0
+        values, weight, _ = task.loss_per_label(*_made_up(labels, given, expected))
+        fits = tuple(values.shape) == tuple(weight.shape)
+    except DataError:
+        raise
     except Exception as error:  # every backend, and a loss of the user's, has its own
         raise DataError(
             f"The loss of task {task.name!r} must fit labels of shape {('batch', *given)} and "
@@ -197,17 +219,37 @@ def _check_labels(task, output, labels):
         )
 
 
+def _label_shapes(loss, output):
+    """The shapes that labels of one example may have; none where Keras' losses do not say."""
+    free = isinstance(loss, keras.losses.CTC)  # its labels are shorter than its predictions
+    if not type(loss).__module__.startswith("keras.") or free or not output:
+        return ()
+    declared = declared_axes(loss) or (-1,)
+    axis = declared[0] if len(declared) == 1 else -1
+    axis = (axis if axis < 0 else axis - 1) % len(output)
+    return output, output[:axis] + output[axis + 1 :], (*output[:axis], 1, *output[axis + 1 :])
+
+
+def _made_up(labels, *shapes):
+    """Labels, predictions and so on of some examples, as many as no other axis has places."""
+    count = next(n for n in itertools.count(2) if not any(n in shape for shape in shapes))
+    label_type = getattr(labels, "dtype", np.dtype("float32")).name
+    yield np.ones((count, *shapes[0]), label_type)
+    yield np.full((count, *shapes[1]), 0.5, "float32")
+    yield from (np.ones((count, *shape), "float32") for shape in shapes[2:])
+
+
 def _check_weights(task, output, labels, weights):
-    """Tries sample weights on the loss of two made-up examples."""
+    """Tries sample weights on the loss of some made-up examples."""
     shapes = [_shape(labels), tuple(output.shape), _shape(weights)]
     if any(shape is None or None in shape[1:] for shape in shapes):
         return
     try:
-        values, weight, _ = task.loss_per_label(
-            np.ones((2, *shapes[0][1:]), getattr(labels, "dtype", np.dtype("float32")).name),
-            *(np.ones((2, *shape[1:]), "float32") for shape in shapes[1:]),
-        )
+        made_up = _made_up(labels, *(shape[1:] for shape in shapes))
+        values, weight, _ = task.loss_per_label(*made_up)
         fits = tuple(values.shape) == tuple(weight.shape)
+    except DataError:
+        raise
     except Exception:  # as above
         fits = False
     if not fits:
@@ -215,6 +257,18 @@ def _check_weights(task, output, labels, weights):
             f"Sample weights of task {task.name!r} must be one number per example or per label. "
             f"Received: shape {shapes[2]} for labels of shape {shapes[0]}."
         )
+
+
+def _check_missing(task, output, labels, weights):
+    """Looks at arrays of labels for examples that are missing in part where none may be.
+
+    Where data are no arrays, or sizes are open, the step looks at every batch.
+    """
+    known = isinstance(labels, np.ndarray) and isinstance(weights, (np.ndarray, type(None)))
+    if not known or None in output.shape[1:] or not len(labels):
+        return
+    _, predictions = _made_up(labels, labels.shape[1:], tuple(output.shape[1:]))
+    task.check_missing(labels, predictions[:1], weights)
 
 
 def _shape(array):

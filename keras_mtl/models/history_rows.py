@@ -1,5 +1,7 @@
 """The rows of `history`, and what happens to them when an epoch ends."""
 
+import math
+
 import keras
 
 from keras_mtl.errors import DataError
@@ -33,11 +35,21 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not logs:
             raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+        _with_arrays(logs)
         now = self.model.turns()
         for task in self.model.tasks:
             if now and now[task.name] == self._turns[task.name]:
                 # Keras says 0, which would be a perfect loss.
-                names = ["loss", *(metric.name for metric in task.metrics)]
-                logs.update({f"{task.name}_{name}": float("nan") for name in names})
+                names = ["loss", *task.results(logs)]
+                logs.update(
+                    {f"{task.name}_{n}": logs[f"{task.name}_{n}"] * math.nan for n in names}
+                )
         losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
         self.model.loss_weighting.epoch_ended(losses)
+
+
+def _with_arrays(logs):
+    """Turns results of several numbers from tensors into arrays."""
+    for name, value in logs.items():
+        if getattr(value, "shape", ()) != ():
+            logs[name] = keras.ops.convert_to_numpy(value)

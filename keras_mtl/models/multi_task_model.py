@@ -12,7 +12,7 @@ from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.models.update_scales import update_scales
-from keras_mtl.task import Task
+from keras_mtl.task import Task, task_configs
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
@@ -215,7 +215,7 @@ class MultiTaskModel(TaskModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "network": serialize(self.network),
-            "tasks": [task.get_config() for task in self.tasks],
+            "tasks": task_configs(self.tasks),
             "architecture": self.architecture and self.architecture.to_json(),
             "seed": self.seed,
             "name": self.name,

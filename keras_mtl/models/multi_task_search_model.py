@@ -21,7 +21,7 @@ from keras_mtl.models.layer_names import by_name, check_names_apart
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
-from keras_mtl.task import Task
+from keras_mtl.task import Task, task_configs
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
@@ -431,7 +431,7 @@ class MultiTaskSearchModel(TaskModel):
     def get_config(self):
         return {
             "backbone": keras.saving.serialize_keras_object(self.graph.backbone),
-            "tasks": [task.get_config() for task in self.tasks],
+            "tasks": task_configs(self.tasks),
             "strategy": {"name": self.strategy.name, "settings": self.strategy.get_config()},
             "seed": self.seed,
             "name": self.name,

@@ -1,6 +1,7 @@
 """TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from keras_mtl.models.check_data import (
     check_batches,
     check_names,
     check_not_empty,
+    check_nothing_lost,
     check_task_sets,
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
@@ -100,6 +102,22 @@ class TaskModel(IdentifiedModel):
         values[self.task_names.index(task)] = weight
         self._task_weights.assign(values)
 
+    def replace_losses(self, tasks):
+        """Takes losses and metrics from tasks of the same names; `compile` comes next.
+
+        For a model that was loaded without losses that Keras could not find.
+
+        Args:
+            tasks: list of `Task`, one of each name in `task_names`.
+        """
+        given = {task.name: task for task in check_tasks(tasks)}
+        if set(given) != set(self.task_names):
+            raise ValueError(
+                f"`tasks` must be for {list(self.task_names)}. Received: tasks {list(given)}."
+            )
+        self.tasks = tuple(task.with_losses_of(given[task.name]) for task in self.tasks)
+        self.compiled = False
+
     def task_weight(self, task):
         """The factor of one task's loss."""
         return float(ops.convert_to_numpy(self._task_weights)[self.task_names.index(task)])
@@ -131,15 +149,12 @@ class TaskModel(IdentifiedModel):
     def task_results(self, logs, prefix=""):
         """Sorts the metrics of `evaluate(..., return_dict=True)`: task -> metric -> value.
 
+        A value is a float, or an array for a metric with several numbers (one per class, say). A
+        metric whose result is a dict has an entry `<metric>_<key>` for each of its keys.
+
         With `prefix="val_"` it sorts the logs of an epoch instead.
         """
-        return {
-            task.name: {
-                metric.name: float(logs[f"{prefix}{task.name}_{metric.name}"])
-                for metric in task.metrics
-            }
-            for task in self.tasks
-        }
+        return {task.name: task.results(logs, prefix) for task in self.tasks}
 
     def statistics(self):
         """The variables that a forward pass moves: those of normalisation layers in training."""
@@ -178,6 +193,7 @@ class TaskModel(IdentifiedModel):
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
         self._refuse_options(options)
+        check_nothing_lost(self.tasks)
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
             new = weighting.get(loss_weighting)
@@ -248,14 +264,21 @@ class TaskModel(IdentifiedModel):
         return self.losses
 
     def task_losses(self, y, y_pred, sample_weight=None):
-        """Returns task -> (sum of the losses of present labels, number of present labels)."""
+        """Returns task -> (sum of the losses of present labels, what their mean divides by).
+
+        That is the number of present labels, or the sum of their weights where the loss says so.
+        """
         tasks = self.step_tasks()
         check_names("Labels", y, [task.name for task in tasks])
         found = {}
         for task in tasks:
             weight = (sample_weight or {}).get(task.name)
-            values, weight, present = task.loss_per_label(y[task.name], y_pred[task.name], weight)
-            found[task.name] = (ops.sum(values * weight), ops.sum(present))
+            guard = functools.partial(tensorflow_step.unless_partly_missing, task=task)
+            values, weight, present = task.loss_per_label(
+                y[task.name], y_pred[task.name], weight, guard
+            )
+            divisor = weight if task.is_mean_over_weights else present
+            found[task.name] = (ops.sum(values * weight), ops.sum(divisor))
         return found
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -267,15 +290,15 @@ class TaskModel(IdentifiedModel):
         for i, task in enumerate(self.task_names):
             total, count = sums.get(task, (ops.zeros(()), ops.zeros(())))
             total, count = map(tensorflow_step.summed_over_replicas, (total, count))
-            weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
-            present[task] = ops.minimum(count, 1.0)
+            weighted[task] = self._task_weights[i] * ops.divide_no_nan(total, count)
+            present[task] = ops.cast(count > 0, "float32")
         total = self.loss_weighting.total(weighted, present)
         if losses := self.step_losses():
             total = total + ops.cast(sum(losses), "float32")
         total = total / replicas
         if self.rows_open:
             for task, (loss, count) in sums.items():
-                mean = loss / ops.maximum(count, 1.0)
+                mean = ops.divide_no_nan(loss, count)
                 self._rows.tasks[task].update_state(mean, sample_weight=count)
             self._rows.loss.update_state(total * replicas)
             for task in self.step_tasks():
@@ -284,6 +307,7 @@ class TaskModel(IdentifiedModel):
                     y[task.name],
                     y_pred[task.name],
                     (sample_weight or {}).get(task.name),
+                    functools.partial(tensorflow_step.unless_partly_missing, task=task),
                 )
         return total
 

@@ -2,17 +2,19 @@
 
 import contextlib
 import numbers
+import re
 import types
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mtl.errors import NonFiniteError
+from keras_mtl.errors import DataError, NonFiniteError
 
 INFINITE = int(tf.data.INFINITE_CARDINALITY)
 
 _MARK = "keras_mtl found a non-finite value: "
+_PARTLY = "keras_mtl found labels that are missing in part: "
 
 
 def update(
@@ -142,6 +144,26 @@ def _finite(tensor, what):
     )
 
 
+def unless_partly_missing(tensor, wrong, metric=None, *, task):
+    """Hands a tensor on, and lets the step fail where labels are missing in part.
+
+    Args:
+        tensor: what the rest of the step depends on.
+        wrong: boolean tensor.
+        metric: int or `None`. The number of the metric that cannot leave labels out; `None`: it is
+            the loss.
+        task: `Task`.
+    """
+    if tf.executing_eagerly():
+        if wrong:
+            raise DataError(task.refusal(metric))
+        return tensor
+    mark = f"{_PARTLY}{task.name}:{'' if metric is None else metric};"
+    check = tf.debugging.Assert(tf.logical_not(wrong), [mark], summarize=1, name="whole")
+    with tf.control_dependencies([check]):
+        return tf.identity(tensor)
+
+
 def checked(batches):
     """Hands batches on when all inputs of all of them are finite."""
     batches = [keras.utils.unpack_x_y_sample_weight(batch) for batch in batches]
@@ -182,11 +204,14 @@ def read_now(variable):
 
 @contextlib.contextmanager
 def readable_errors(model):
-    """Turns TensorFlow's report of a non-finite value into one sentence."""
+    """Turns TensorFlow's report of a check that failed in a step into one sentence."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         message = str(error)
+        if found := re.search(_PARTLY + r"([\w.-]+):(\d*);", message):
+            (task,) = [task for task in model.tasks if task.name == found[1]]
+            raise DataError(task.refusal(int(found[2]) if found[2] else None)) from None
         if _MARK not in message:
             raise
         what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")

@@ -8,6 +8,7 @@ import time
 
 import keras
 import keras_tuner
+import numpy as np
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build
@@ -196,7 +197,8 @@ class ArchitectureTuner(ResumableTuner):
             write_whole(path.with_name(_WEIGHTS), model.save_weights, self.tuner_id)
             result.save(path)
         score = math.nan if result.score is None else result.score
-        return {**result.metrics, self.objective.name: score}
+        numbers = {n: v for n, v in result.metrics.items() if not isinstance(v, list)}
+        return {**numbers, self.objective.name: score}
 
     def _built(self, architecture):
         model = build(
@@ -236,12 +238,18 @@ class ArchitectureTuner(ResumableTuner):
             return_dict=True,
             **sizes,
         )
-        metrics = {name: float(values[-1]) for name, values in history.history.items()}
-        metrics.update({f"val_{name}": float(value) for name, value in logs.items()})
+        # Results of several numbers, such as one per class, become lists.
+        metrics = {name: np.asarray(row[-1]).tolist() for name, row in history.history.items()}
+        metrics.update({f"val_{name}": np.asarray(value).tolist() for name, value in logs.items()})
         if self._score is not None:
             return float(self._score(model.task_results(logs))), metrics
         if self.objective.name not in metrics:
             raise _unknown(self.objective.name, metrics)
+        if isinstance(metrics[self.objective.name], list):
+            raise ValueError(
+                f"`objective` must be one number. Received: objective={self.objective.name!r}, "
+                f"which is {metrics[self.objective.name]}. Pass a function of the results."
+            )
         return metrics[self.objective.name], metrics
 
     def _check_objective(self, model):
