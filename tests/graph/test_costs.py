@@ -405,7 +405,14 @@ def test_errors():
 # Blind spots: the profiler counts grouped convolutions as 0, none of these backbones has one; and
 # VGG16 is plain convolutions only, so that it says nothing about the other entries.
 @pytest.mark.parametrize(
-    "name", ["ResNet50", "MobileNetV2", "EfficientNetB0", "DenseNet121", "VGG16"]
+    "name",
+    [
+        pytest.param("ResNet50", marks=pytest.mark.slow),
+        "MobileNetV2",
+        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+        pytest.param("DenseNet121", marks=pytest.mark.slow),
+        "VGG16",
+    ],
 )
 def test_backbone_equals_profiler(name):
     make = getattr(keras.applications, name)

@@ -264,7 +264,8 @@ def test_losses_are_not_given_to_compile():
 def test_sizes_at_the_edge(normalised_mlp, names, batch_size):
     backbone, tasks = normalised_mlp(blocks=1), [toys.regression(name) for name in names]
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0, curriculum_epochs=0), seed=0)
-    model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.1))
+    # One step or four: quicker than tracing.
+    model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.1), run_eagerly=True)
     history = model.fit(split(backbone, tasks, 8, batch_size), epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert set(model.decide().choices) == set(names)
@@ -350,6 +351,7 @@ DISTRIBUTED = textwrap.dedent(
 )
 
 
+@pytest.mark.slow  # in a process of its own
 def test_two_devices_train_like_one(tmp_path):
     script, result = tmp_path / "distributed.py", tmp_path / "result.json"
     script.write_text(DISTRIBUTED)

@@ -233,7 +233,8 @@ def test_trained_columns_go_in():
 def fitted_search(strategy=None, tasks=2):
     model, backbone, made = searching(strategy, tasks)
     x, y = toys.data(backbone, made, 32)
-    model.compile(keras.optimizers.SGD(0.05), keras.optimizers.Adam(0.2))
+    optimizers = keras.optimizers.SGD(0.05), keras.optimizers.Adam(0.2)
+    model.compile(*optimizers, run_eagerly=True)  # four steps
     model.fit(data.search_split((x, y), batch_size=8), epochs=2, verbose=0)
     return model, backbone, made, x
 
