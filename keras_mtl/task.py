@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.logits import check_logits
+
 _RESERVED = {
     "serve": "the endpoint that computes every task",
     "serving_default": "the default endpoint of a SavedModel",
@@ -112,6 +114,8 @@ class Task:
                 f"`metrics` of task {name!r} must have different names, and none 'loss'. "
                 f"Received: {names}."
             )
+        chosen = isinstance(loss, keras.losses.Loss)
+        check_logits(name, head, self.loss, self.metrics, chosen=chosen)
         if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
             raise ValueError(
                 f"`weight` of task {name!r} must be a number of at least 0. "
