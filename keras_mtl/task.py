@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_mtl import saved_parts
 from keras_mtl.errors import DataError
+from keras_mtl.logits import check_logits
 from keras_mtl.presence import (
     filled,
     folded,
@@ -122,6 +123,8 @@ class Task:
                 f"`metrics` of task {name!r} must have different names, and none 'loss'. "
                 f"Received: {names}."
             )
+        chosen = isinstance(loss, keras.losses.Loss)
+        check_logits(name, head, self.loss, self.metrics, chosen=chosen)
         if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
             raise ValueError(
                 f"`weight` of task {name!r} must be a number of at least 0. "

@@ -189,7 +189,7 @@ def test_one_metric_needs_no_list():
     ],
 )
 def test_accuracy_follows_the_loss(loss, kind):
-    (metric,) = a_task(loss, ["accuracy"]).metrics
+    (metric,) = Task("a", layers.Dense(1, "sigmoid"), loss, ["accuracy"]).metrics
     assert type(metric) is kind
     assert metric.name == "accuracy"
 

@@ -14,8 +14,7 @@ def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuf
     batch of every set; smaller sets go round more often than the largest, each of their examples as
     often as any other of the set. For validation and test (`training=False`) every example comes
     exactly once, in source order; where a shorter set has ended its rows are repeats with sample
-    weight 0, which no loss and no metric counts. (`val_loss`, the mean over steps of the total,
-    sees fewer tasks in the last steps: watch the rows of the tasks, or `val_delta`.)
+    weight 0, which no loss and no metric counts.
 
     Args:
         data: dict from the name of an input set to `(x, y)` or `(x, y, sample_weight)`, arrays or

@@ -11,6 +11,7 @@ from keras_mtl.data.sample_tasks import sample_tasks
 from keras_mtl.graph import INPUT, feature_model, read
 from keras_mtl.graph.channel_selection import bits
 from keras_mtl.metrics import relative_performance
+from keras_mtl.metrics.relative_performance import directions
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
@@ -46,6 +47,8 @@ class DistillationProxy(MultiTaskModel):
         batch_size: int.
         learning_rate: float.
         initial_weights: a model of this library with the first weights, or `None`: the backbone's.
+        lower_is_better: as in `keras_mtl.relative_performance`, for metrics of the tasks that it
+            does not know.
         seed: int.
 
     Attributes:
@@ -55,7 +58,8 @@ class DistillationProxy(MultiTaskModel):
 
     Raises:
         UnsupportedBackboneError: when the last stages read more than one value of the first.
-        ValueError: when a teacher is missing, or `frozen` leaves no stage.
+        ValueError: when a teacher is missing, `frozen` leaves no stage, or nothing says whether a
+            metric is better when smaller.
 
     Example:
 
@@ -94,6 +98,7 @@ class DistillationProxy(MultiTaskModel):
         batch_size=4,
         learning_rate=1.0,
         initial_weights=None,
+        lower_is_better=None,
         seed=0,
         name=None,
     ):
@@ -104,6 +109,7 @@ class DistillationProxy(MultiTaskModel):
                 "`teachers` must have a trained model for every task. "
                 f"Received: none for {missing}."
             )
+        directions({task.name: [m.name for m in task.metrics] for task in tasks}, lower_is_better)
         graph = read(backbone)
         tail = Tail(graph, frozen)
         names = [task.name for task in tasks]
@@ -123,6 +129,7 @@ class DistillationProxy(MultiTaskModel):
         network = keras.Model(inputs, joined, name=f"{graph.name}.student")
         super().__init__(network, distilled, seed=seed, name=name)
         self.steps, self.batch_size = steps, batch_size
+        self.lower_is_better = lower_is_better
         self._graph, self._tail, self._copies, self._masks = graph, tail, copies, masks
         self._given = tasks
         self._teachers = {t: feature_model(teachers[t], tail.locations(graph)) for t in names}
@@ -197,7 +204,9 @@ class DistillationProxy(MultiTaskModel):
         finals = {
             task: (_outputs(self._students[task], x), y) for task, (x, y) in self._held_out.items()
         }
-        found = relative_performance(self._judged(finals), self.teacher_results)
+        found = relative_performance(
+            self._judged(finals), self.teacher_results, lower_is_better=self.lower_is_better
+        )
         ratios = {task: 1.0 + delta / 100 for task, delta in found.per_task.items()}
         return {**ratios, "score": 1.0 + found.total / 100}
 

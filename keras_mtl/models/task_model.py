@@ -33,6 +33,10 @@ class TaskModel(IdentifiedModel):
     Labels, sample weights and outputs are dicts by task name; there is no routing by position. The
     loss of a task is the mean over its present labels and 0 where none is present; the total is
     their sum by the task weights and the loss weighting. `history` has a row for every term.
+
+    The row `loss` of an evaluation is the total of the tasks' rows, so that it does not depend on
+    the batch size whatever labels are missing. In training it is the mean of the steps' totals,
+    each weighted by its number of examples.
     """
 
     def __init__(self, tasks, name=None):
@@ -50,7 +54,8 @@ class TaskModel(IdentifiedModel):
         )
         # In a list: Keras forgets a layer that is taken out of one, but no replaced attribute.
         self._loss_weightings = []
-        self._rows = {}
+        self._rows = None
+        self._evaluating = False  # which rows Keras asks for after the last batch
         self._multipliers = {}
         self.step_task = None  # whose step is run or traced, where tasks take turns
 
@@ -286,21 +291,24 @@ class TaskModel(IdentifiedModel):
         # of them, and since gradients are summed over replicas, each takes its share of the total.
         replicas = tensorflow_step.replicas()
         sums = self.task_losses(y, y_pred, sample_weight)
-        weighted, present = {}, {}
-        for i, task in enumerate(self.task_names):
-            total, count = sums.get(task, (ops.zeros(()), ops.zeros(())))
+        means, present = {}, {}
+        for task in self.task_names:
+            nothing = ops.zeros((), "float32")
+            total, count = sums.get(task, (nothing, nothing))
             total, count = map(tensorflow_step.summed_over_replicas, (total, count))
-            weighted[task] = self._task_weights[i] * ops.divide_no_nan(total, count)
+            means[task] = ops.divide_no_nan(total, count)
             present[task] = ops.cast(count > 0, "float32")
-        total = self.loss_weighting.total(weighted, present)
+        added = ops.zeros((), "float32")
         if losses := self.step_losses():
-            total = total + ops.cast(sum(losses), "float32")
-        total = total / replicas
+            added = added + ops.cast(sum(losses), "float32")
+        total = self._total(means, present) + added
         if self.rows_open:
             for task, (loss, count) in sums.items():
                 mean = ops.divide_no_nan(loss, count)
                 self._rows.tasks[task].update_state(mean, sample_weight=count)
-            self._rows.loss.update_state(total * replicas)
+            # In evaluation the tasks' part of the total comes from their rows.
+            examples = ops.shape(next(iter(y_pred.values())))[0]
+            self._rows.loss.update_state(total if training else added, sample_weight=examples)
             for task in self.step_tasks():
                 task.update_metrics(
                     self._rows.metrics[task.name],
@@ -309,7 +317,14 @@ class TaskModel(IdentifiedModel):
                     (sample_weight or {}).get(task.name),
                     functools.partial(tensorflow_step.unless_partly_missing, task=task),
                 )
-        return total
+        return total / replicas
+
+    def _total(self, means, present):
+        """One number from the tasks' mean losses."""
+        weighted = {
+            task: self._task_weights[i] * means[task] for i, task in enumerate(self.task_names)
+        }
+        return self.loss_weighting.total(weighted, present)
 
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
@@ -329,7 +344,11 @@ class TaskModel(IdentifiedModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)
         self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        return {metric.name: metric.result() for metric in self._rows.of_evaluation()}
+        return self._rows.of_evaluation(self._total)
+
+    def get_metrics_result(self):
+        # Also called outside of a step, where a distributed row has the sum over the replicas.
+        return self._rows.of_evaluation(self._total) if self._evaluating else self._rows.results()
 
     # Fit -----------------------------------------------------------------------------------------
 
@@ -399,8 +418,12 @@ class TaskModel(IdentifiedModel):
         if not options.get("_use_cached_eval_dataset"):
             self.check_data(x, y, sample_weight)
             sample_weight = _every_weight(y, sample_weight)
-        with tensorflow_step.readable_errors(self):
-            return super().evaluate(x, y, sample_weight=sample_weight, **options)
+        self._evaluating = True
+        try:
+            with tensorflow_step.readable_errors(self):
+                return super().evaluate(x, y, sample_weight=sample_weight, **options)
+        finally:
+            self._evaluating = False
 
     def check_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""

@@ -15,7 +15,7 @@ from keras_mtl.build import build
 from keras_mtl.checks import check_seed
 from keras_mtl.errors import NonFiniteError, suggestion
 from keras_mtl.graph import find_units, read
-from keras_mtl.metrics import lower_is_better
+from keras_mtl.metrics.directions import known_direction
 from keras_mtl.models.derive import fitted
 from keras_mtl.task import check_tasks
 from keras_mtl.tuners.architecture_result import ArchitectureResult
@@ -46,7 +46,7 @@ class ArchitectureTuner(ResumableTuner):
             such as `lambda results: relative_performance(results, baseline).total`; or a
             `keras_tuner.Objective`.
         direction: `"min"` or `"max"`. By default that of the metric's name (see
-            `keras_mtl.metrics.lower_is_better`), and `"max"` for a function.
+            `keras_mtl.metrics.lower_is_better`; needed for others), and `"max"` for a function.
         max_trials: int or `None`. Trains the first so many only.
         seed: int. Every training begins with it.
         initial_weights: as in `keras_mtl.build`.
@@ -98,7 +98,7 @@ class ArchitectureTuner(ResumableTuner):
         self.backbone = backbone
         self.tasks = check_tasks(tasks)
         self.candidates = _check_candidates(backbone, self.tasks, candidates)
-        self.objective = _as_objective(objective, direction)
+        self.objective = _as_objective(objective, direction, self.tasks)
         self.seed = seed = check_seed(seed)
         self.initial_weights = initial_weights
         self._compile = compile
@@ -260,7 +260,7 @@ class ArchitectureTuner(ResumableTuner):
             raise _unknown(self.objective.name, names)
 
 
-def _as_objective(objective, direction):
+def _as_objective(objective, direction, tasks):
     if direction not in (None, "min", "max"):
         raise ValueError(f"`direction` must be 'min' or 'max'. Received: direction={direction!r}.")
     if isinstance(objective, keras_tuner.Objective):
@@ -272,9 +272,16 @@ def _as_objective(objective, direction):
             "`objective` must be a name in the logs, a function or a `keras_tuner.Objective`. "
             f"Received: objective={objective!r}."
         )
-    return keras_tuner.Objective(
-        objective, direction or ("min" if lower_is_better(objective) else "max")
-    )
+    if direction is None:
+        lower = known_direction(objective, [task.name for task in tasks])
+        if lower is None:
+            raise ValueError(
+                "`direction` must be given for a metric that is not one of Keras' or of this "
+                f'library\'s. Received: objective={objective!r}. Pass `direction="min"` where '
+                'smaller is better, or "max".'
+            )
+        direction = "min" if lower else "max"
+    return keras_tuner.Objective(objective, direction)
 
 
 def _check_candidates(backbone, tasks, candidates):

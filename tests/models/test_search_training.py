@@ -345,7 +345,15 @@ DISTRIBUTED = textwrap.dedent(
             )
         history = model.fit(data, epochs=5, verbose=0).history
         gates = [copy.numpy().tolist() for copy in model.policy_variables()[0].value.values]
-        results.append({"history": history, "gates": gates, "step": model.current_step()})
+        evaluated = model.evaluate(x, y, batch_size=10, verbose=0, return_dict=True)
+        results.append(
+            {
+                "history": history,
+                "gates": gates,
+                "step": model.current_step(),
+                "evaluated": evaluated,
+            }
+        )
     json.dump(results, open(sys.argv[1], "w"))
     """
 )
@@ -367,6 +375,8 @@ def test_two_devices_train_like_one(tmp_path):
     assert set(one["history"]) == set(two["history"])
     for name, values in one["history"].items():
         np.testing.assert_allclose(two["history"][name], values, atol=1e-5, err_msg=name)
+    # Rows count labels over the replicas, and the loss is their total.
+    assert two["evaluated"] == pytest.approx(one["evaluated"], abs=1e-5)
     assert len(two["gates"]) == 2
     assert two["gates"][0] == two["gates"][1]
     np.testing.assert_allclose(two["gates"][0], one["gates"][0], atol=1e-5)

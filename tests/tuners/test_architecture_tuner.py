@@ -193,7 +193,7 @@ def test_objective_of_the_results_and_callbacks_of_the_folder(setup, tmp_path, m
 
 
 def test_mistakes_end_the_search_with_their_own_message(setup, tmp_path):
-    tuner = setup.tuner(tmp_path, objective="val_a_acuracy")
+    tuner = setup.tuner(tmp_path, objective="val_a_acuracy", direction="max")
     with pytest.raises(ValueError) as error:
         setup.search(tuner, verbose=0)
     assert str(error.value).startswith("`objective` must be in the logs of `fit`: ['a_accuracy', ")
@@ -223,7 +223,16 @@ def test_directions(setup, tmp_path):
     assert direction(objective="val_b_loss") == "min"
     assert direction(objective="val_a_accuracy") == "max"
     assert direction(objective="val_a_accuracy", direction="min") == "min"
+    assert direction(objective="val_a_wer", direction="min") == "min"
     assert direction(objective=sum, direction="min") == "min"
+
+
+def test_a_metric_of_unknown_direction(setup, tmp_path):
+    assert refused(setup, tmp_path, objective="val_a_wer") == (
+        "`direction` must be given for a metric that is not one of Keras' or of this library's. "
+        "Received: objective='val_a_wer'. Pass `direction=\"min\"` where smaller is better, or "
+        '"max".'
+    )
 
 
 def refused(setup, folder, kind=BranchTuner, error=ValueError, **options):
