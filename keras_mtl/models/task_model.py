@@ -21,6 +21,7 @@ from keras_mtl.models.check_data import (
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
 from keras_mtl.models.multipliers import factors_of
+from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.task import check_tasks, input_sets
 
 
@@ -162,6 +163,8 @@ class TaskModel(IdentifiedModel):
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
         self._refuse_options(options)
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizers({"optimizer": optimizer}, [self.weight_variables()])
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
             new = weighting.get(loss_weighting)

@@ -2,13 +2,14 @@
 
 import contextlib
 import numbers
+import re
 import types
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mtl.errors import NonFiniteError
+from keras_mtl.errors import DataError, NonFiniteError
 
 INFINITE = int(tf.data.INFINITE_CARDINALITY)
 
@@ -182,9 +183,18 @@ def read_now(variable):
 
 @contextlib.contextmanager
 def readable_errors(model):
-    """Turns TensorFlow's report of a non-finite value into one sentence."""
+    """Turns TensorFlow's reports of bad values and of short data into one sentence."""
     try:
         yield
+    except tf.errors.FailedPreconditionError as error:
+        counts = re.search(r"expected to contain (\d+) elements but contained \D*(\d+)", str(error))
+        if counts is None:
+            raise
+        raise DataError(
+            f"The dataset must have the {counts[1]} batches that it says it has, every time that "
+            f"it is read. Received: {counts[2]} batches. Give a generator that begins anew "
+            "whenever it is called, or check `assert_cardinality`."
+        ) from None
     except tf.errors.InvalidArgumentError as error:
         message = str(error)
         if _MARK not in message:
