@@ -19,6 +19,7 @@ from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, check_lasts, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.derive import check_input_sets, priced, with_heads
+from keras_mtl.models.identity import of_search
 from keras_mtl.models.optimizers import begin_again, check_optimizers
 from keras_mtl.models.task_model import TaskModel, check_not_empty
 from keras_mtl.models.unripe import unripe
@@ -544,8 +545,8 @@ class MultiTaskSearchModel(TaskModel):
 
     # Saving --------------------------------------------------------------------------------------
 
-    def settings(self):
-        return {**super().settings(), "strategy": repr(self.strategy)}
+    def identity(self):
+        return {**super().identity(), "kind": "search", **of_search(self)}
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Refused: only a decided architecture can be served at its own cost."""

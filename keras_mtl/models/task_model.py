@@ -20,6 +20,7 @@ from keras_mtl.models.check_data import (
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.identity import of_object, of_optimizers, of_tasks
 from keras_mtl.models.multipliers import factors_of
 from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.task import check_tasks, input_sets
@@ -203,6 +204,18 @@ class TaskModel(IdentifiedModel):
                 f"Received: steps_per_execution={options['steps_per_execution']}."
             )
 
+    def settings(self):
+        weighting = self.loss_weighting
+        multipliers = sorted(self._multipliers.items())
+        names = ("optimizer", "policy_optimizer", "warmup_optimizer")
+        return {
+            **super().settings(),
+            "task": of_tasks(self.tasks),
+            "loss_weighting": weighting and of_object(weighting),
+            "multipliers": [f"{key}: {factor}" for key, factor in multipliers],
+            **of_optimizers({name: getattr(self, name, None) for name in names}),
+        }
+
     def term_names(self):
         """Names of the rows that `history` has beside losses and metrics."""
         return ()
@@ -327,9 +340,10 @@ class TaskModel(IdentifiedModel):
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
-        with self.prepared(x, options):
+        with self.prepared(x, options), contextlib.ExitStack() as held:
             for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
                 backup.begin(self, callbacks)
+                held.callback(backup.release)
                 first = epochs if backup.stopped else backup.next_epoch
                 options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
             return self._run(x, y, sample_weight, epochs, callbacks, options)

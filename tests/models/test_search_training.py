@@ -205,7 +205,7 @@ def unknown(dataset):
     ],
     ids=["split", "known", "unknown", "endless", "cut", "too_short"],
 )
-@pytest.mark.filterwarnings("ignore:.*ran out of data")
+@pytest.mark.filterwarnings("ignore:.*ran out of data", "ignore:The dataset has ended early")
 def test_steps_are_counted_whatever_is_known_of_the_length(make, options, steps):
     backbone, tasks = toys.mlp(blocks=1), toys.tasks()
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0), seed=0)
