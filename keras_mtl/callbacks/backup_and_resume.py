@@ -72,7 +72,7 @@ class BackupAndResume(keras.callbacks.Callback):
         try:
             if self.filepath.exists():
                 self._restore(model, *backup_file.read(self.filepath))
-        except Exception:
+        except BaseException:
             self.release()
             raise
 
@@ -151,7 +151,7 @@ class BackupAndResume(keras.callbacks.Callback):
             parts += [f"with {', '.join(type(c).__name__ for c in new)}, beginning anew"]
         message = f"The training goes on {' and '.join(parts)}: other callbacks than before."
         if any(hasattr(callback, "monitor") for callback in new):
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=5)
         elif self.verbose:
             say(message)
 
@@ -160,6 +160,12 @@ class BackupAndResume(keras.callbacks.Callback):
 
         What they were given as settings has its new value: only what moved was saved.
         """
+        if self._settings is None:
+            raise TypeError(
+                "`BackupAndResume` needs a model of this library, whose `fit` it begins with. "
+                f"Received: {type(self.model).__name__} {self.model.name!r}. Use "
+                "`keras.callbacks.BackupAndRestore`."
+            )
         self._beginnings = [companions.plain_state(c) for c in self._companions]
         for place, state in self._states.items():
             companions.give_back(self._companions[place], state)

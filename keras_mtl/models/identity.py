@@ -150,7 +150,7 @@ def _first(found, own, path):
             return _first(found[1], own[1], (path[0], own[0]))  # a layer and its name
         pairs = [(i, *both) for i, both in enumerate(zip(found, own, strict=True))]
     else:
-        return None if found == own else (path, found, own)
+        return None if found == own or repr(found) == repr(own) else (path, found, own)  # NaN
     for key, *values in pairs:
         place = _first(*values, (*path, key))
         if place is not None:

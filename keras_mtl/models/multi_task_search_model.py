@@ -90,6 +90,7 @@ class MultiTaskSearchModel(TaskModel):
         self._train_functions = {}
         self._structure_when_traced = {}
         self._verbose = False
+        self._steps_of_fit = 0
         self.built = True
 
     # Groups of variables -------------------------------------------------------------------------
@@ -339,9 +340,11 @@ class MultiTaskSearchModel(TaskModel):
             self.train_function = self._train_one_step
         self._tracing = (phase, "weights")
         try:
-            return self._train_functions[key](iterator)
+            logs = self._train_functions[key](iterator)
         finally:
             self._tracing = None
+        self._steps_of_fit += 1
+        return logs
 
     def make_test_function(self, force=False):
         super().make_test_function(force=force or self._graph_changed("test"))
@@ -446,14 +449,15 @@ class MultiTaskSearchModel(TaskModel):
         self._make_plan(epochs, steps, first)
         self._warn_of_impatience(callbacks, epochs - first)
         self._verbose = bool(options.get("verbose", True))
-        before = self.current_step()
+        self._steps_of_fit = 0
         if isinstance(x, EpochDataset):
             # The position in the data follows from the step alone.
-            epoch, batch = divmod(before, len(x))
+            epoch, batch = divmod(self.current_step(), len(x))
             x = x.stream(epoch).skip(batch)
             options["steps_per_epoch"] = steps
         history = super()._run(x, y, sample_weight, epochs, callbacks, options)
-        made, wanted = self.current_step() - before, (epochs - first) * steps
+        # Not by the model's step, which a callback may have brought back with the best weights.
+        made, wanted = self._steps_of_fit, (epochs - first) * steps
         if made < wanted and not self.stop_training:
             warnings.warn(
                 f"The dataset has ended early: {made} of {wanted} steps were made, and the "

@@ -16,14 +16,14 @@ def check_optimizers(optimizers, groups):
     """
     seen = {}
     for (name, optimizer), variables in zip(optimizers.items(), groups, strict=False):
-        if id(optimizer) in seen:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if id(inner) in seen:
             raise ValueError(
                 f"`{name}` must be an optimizer of its own. Received: the {_kind(optimizer)} that "
-                f"is `{seen[id(optimizer)]}` too. Make two, such as "
+                f"is `{seen[id(inner)]}` too. Make two, such as "
                 f"`keras.optimizers.{_kind(optimizer)}(...)` twice."
             )
-        seen[id(optimizer)] = name
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        seen[id(inner)] = name
         # Keras has no public name for what an optimizer was built with.
         known = {id(v) for v in getattr(inner, "_trainable_variables", ())}
         if optimizer.built and any(id(v) not in known for v in variables):

@@ -379,6 +379,18 @@ class TaskModel(IdentifiedModel):
         with tensorflow_step.readable_errors(self):
             return super().evaluate(x, y, sample_weight=sample_weight, **options)
 
+    def train_on_batch(self, x, y=None, sample_weight=None, **options):
+        self.check_training_data(x, y, sample_weight)
+        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        with tensorflow_step.readable_errors(self):
+            return super().train_on_batch(*batch, **options)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **options):
+        self.check_data(x, y, sample_weight)
+        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        with tensorflow_step.readable_errors(self):
+            return super().test_on_batch(*batch, **options)
+
     def check_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""
         if y is not None:
@@ -411,6 +423,10 @@ def _every_weight(y, sample_weight):
         return sample_weight
     given = {task: weight for task, weight in sample_weight.items() if weight is not None}
     return {task: given.get(task, np.ones(len(labels), "float32")) for task, labels in y.items()}
+
+
+def _tensors(batch):
+    return None if batch is None else keras.tree.map_structure(ops.convert_to_tensor, batch)
 
 
 def _as_array(x):

@@ -256,6 +256,18 @@ def test_new_callback_that_monitors_is_warned_of(path):
     assert said(record) == [
         "The training goes on with EarlyStopping, beginning anew: other callbacks than before."
     ]
+    assert {w.filename for w in record if w.category is UserWarning} == {__file__}
+
+
+def test_plain_keras_model_is_refused(tmp_path):
+    model = toys.mlp(blocks=1, width=4)
+    model.compile("sgd", "mse", run_eagerly=True)
+    with pytest.raises(TypeError) as error:
+        model.fit(DATA[0], DATA[0], verbose=0, callbacks=[BackupAndResume(tmp_path / "a.npz")])
+    assert str(error.value) == (
+        "`BackupAndResume` needs a model of this library, whose `fit` it begins with. Received: "
+        "Functional 'mlp'. Use `keras.callbacks.BackupAndRestore`."
+    )
 
 
 # Files that cannot be written -------------------------------------------------------------------

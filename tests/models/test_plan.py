@@ -399,6 +399,45 @@ def test_generator_that_is_read_up_is_refused(capsys):
     )
 
 
+def test_best_weights_bring_their_step_back_without_a_word(recwarn):
+    search = new_search()
+    best = keras_mtl.callbacks.EarlyStopping("temperature", patience=9, restore_best_weights=True)
+    temperatures(search, 3, callbacks=[best])
+    assert search.current_step() == 1  # of the first epoch, in which it was greatest
+    assert not said(recwarn)
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_batches_by_hand_are_checked(eagerly):
+    model = keras_mtl.build(toys.mlp(blocks=1), toys.tasks(), "shared", seed=0)
+    model.compile("sgd", run_eagerly=eagerly)
+    x, y = toys.data(toys.mlp(blocks=1), toys.tasks(), 4)
+    first = model.train_on_batch(x, y, return_dict=True)["loss"]
+    model.reset_metrics()
+    assert model.test_on_batch(x, y, {"value": np.ones(4)}, return_dict=True)["loss"] < first
+    for function in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(keras_mtl.DataError, match="none for \\['classes'\\]"):
+            function(x, {"value": y["value"]})
+    with pytest.raises(keras_mtl.NonFiniteError, match="the input has become NaN"):
+        model.train_on_batch(x * np.nan, y)
+
+
+def test_restart_under_mixed_precision(values_of):
+    with_scale = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        search = new_search()
+    finally:
+        keras.mixed_precision.set_dtype_policy(with_scale)
+    temperatures(search, 2)
+    assert any(np.any(v) for v in values_of(search.policy_optimizer.inner_optimizer.variables[2:]))
+    search.restart()
+    for optimizer in (search.optimizer, search.policy_optimizer):
+        assert int(optimizer.inner_optimizer.iterations) == 0
+        assert not any(np.any(v) for v in values_of(optimizer.inner_optimizer.variables[2:]))
+        assert float(optimizer.dynamic_scale) == 2.0**15
+
+
 def test_iterator_of_pairs_is_refused():
     with pytest.raises(keras_mtl.DataError, match="needs pairs of batches"):
         new_search().fit(iter(pairs().epoch(0)), epochs=2, verbose=0)
