@@ -149,6 +149,21 @@ def with_length(dataset):
     return dataset, length
 
 
+def check_lasts(dataset, steps, epochs):
+    """Raises `DataError` for a dataset that is known to end within one of several epochs.
+
+    Keras reads one that ends between two epochs again.
+    """
+    length = int(dataset.cardinality())
+    wanted = steps * epochs
+    if 0 <= length < wanted and length % steps:
+        raise DataError(
+            f"The dataset must have a batch for each of the {wanted} steps ({epochs} epochs of "
+            f"{steps}). Received: {length} batches. Use `.repeat()`, or leave `steps_per_epoch` "
+            "out."
+        )
+
+
 def _check_inputs(model, x):
     if None in model.input_specs:
         return _check_one_input(x, model.input_specs[None])

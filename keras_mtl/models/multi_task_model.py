@@ -8,6 +8,7 @@ from keras_mtl.errors import DataError
 from keras_mtl.export import export_saved_model
 from keras_mtl.models.check_data import check_turns
 from keras_mtl.models.extract import extract
+from keras_mtl.models.identity import of_architecture, of_layers
 from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
 from keras_mtl.models.task_steps import TaskSteps
@@ -170,13 +171,9 @@ class MultiTaskModel(TaskModel):
     # Saving -------------------------------------------------------------------------------------
 
     def identity(self):
-        if self.architecture is None:
-            return super().identity()
-        choices = {task: list(row) for task, row in self.architecture.choices.items()}
-        found = {**super().identity(), "choices": choices}
-        if self.architecture.masks:
-            found["masks"] = {u: use.to_data() for u, use in self.architecture.masks.items()}
-        return found
+        decided = of_architecture(self.architecture) if self.architecture is not None else {}
+        layers = of_layers(self.network.layers)
+        return {**super().identity(), "kind": "network", **decided, "layers": layers}
 
     def task_network(self, task):
         """A functional model of one task's path and head alone, from its own inputs."""

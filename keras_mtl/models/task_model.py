@@ -22,8 +22,10 @@ from keras_mtl.models.check_data import (
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.identity import of_object, of_optimizers, of_tasks
 from keras_mtl.models.inner_layers import inner_layers
 from keras_mtl.models.multipliers import factors_of
+from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.task import check_tasks, input_sets
 
 
@@ -199,6 +201,8 @@ class TaskModel(IdentifiedModel):
         """
         self._refuse_options(options)
         check_nothing_lost(self.tasks)
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizers({"optimizer": optimizer}, [self.weight_variables()])
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
             new = weighting.get(loss_weighting)
@@ -236,6 +240,18 @@ class TaskModel(IdentifiedModel):
                 "`steps_per_execution` must be 1: the model looks at its step before each one. "
                 f"Received: steps_per_execution={options['steps_per_execution']}."
             )
+
+    def settings(self):
+        weighting = self.loss_weighting
+        multipliers = sorted(self._multipliers.items())
+        names = ("optimizer", "policy_optimizer", "warmup_optimizer")
+        return {
+            **super().settings(),
+            "task": of_tasks(self.tasks),
+            "loss_weighting": weighting and of_object(weighting),
+            "multipliers": [f"{key}: {factor}" for key, factor in multipliers],
+            **of_optimizers({name: getattr(self, name, None) for name in names}),
+        }
 
     def term_names(self):
         """Names of the rows that `history` has beside losses and metrics."""
@@ -383,9 +399,10 @@ class TaskModel(IdentifiedModel):
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
-        with self.prepared(x, options):
+        with self.prepared(x, options), contextlib.ExitStack() as held:
             for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
                 backup.begin(self, callbacks)
+                held.callback(backup.release)
                 first = epochs if backup.stopped else backup.next_epoch
                 options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
             return self._run(x, y, sample_weight, epochs, callbacks, options)
@@ -425,6 +442,18 @@ class TaskModel(IdentifiedModel):
         finally:
             self._evaluating = False
 
+    def train_on_batch(self, x, y=None, sample_weight=None, **options):
+        self.check_training_data(x, y, sample_weight)
+        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        with tensorflow_step.readable_errors(self):
+            return super().train_on_batch(*batch, **options)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **options):
+        self.check_data(x, y, sample_weight)
+        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        with tensorflow_step.readable_errors(self):
+            return super().test_on_batch(*batch, **options)
+
     def check_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""
         if y is not None:
@@ -457,6 +486,10 @@ def _every_weight(y, sample_weight):
         return sample_weight
     given = {task: weight for task, weight in sample_weight.items() if weight is not None}
     return {task: given.get(task, np.ones(len(labels), "float32")) for task, labels in y.items()}
+
+
+def _tensors(batch):
+    return None if batch is None else keras.tree.map_structure(ops.convert_to_tensor, batch)
 
 
 def _as_array(x):

@@ -204,9 +204,18 @@ def read_now(variable):
 
 @contextlib.contextmanager
 def readable_errors(model):
-    """Turns TensorFlow's report of a check that failed in a step into one sentence."""
+    """Turns TensorFlow's reports of failed checks and of short data into one sentence."""
     try:
         yield
+    except tf.errors.FailedPreconditionError as error:
+        counts = re.search(r"expected to contain (\d+) elements but contained \D*(\d+)", str(error))
+        if counts is None:
+            raise
+        raise DataError(
+            f"The dataset must have the {counts[1]} batches that it says it has, every time that "
+            f"it is read. Received: {counts[2]} batches. Give a generator that begins anew "
+            "whenever it is called, or check `assert_cardinality`."
+        ) from None
     except tf.errors.InvalidArgumentError as error:
         message = str(error)
         if found := re.search(_PARTLY + r"([\w.-]+):(\d*);", message):

@@ -169,7 +169,7 @@ def test_other_steps_per_epoch_in_a_second_fit_are_refused(interrupted):
         model.fit(split(toys.mlp(), toys.tasks(), batch_size=8), verbose=0)
     assert str(error.value) == (
         "The search was planned with 2 steps an epoch and must go on with as many. Received: 1 "
-        "steps an epoch. Use the same data and batch size, or build a new search."
+        "steps an epoch. Use the same data and batch size, or begin again with `search.restart()`."
     )
 
 
@@ -205,7 +205,7 @@ def unknown(dataset):
     ],
     ids=["split", "known", "unknown", "endless", "cut", "too_short"],
 )
-@pytest.mark.filterwarnings("ignore:.*ran out of data")
+@pytest.mark.filterwarnings("ignore:.*ran out of data", "ignore:The dataset has ended early")
 def test_steps_are_counted_whatever_is_known_of_the_length(make, options, steps):
     backbone, tasks = toys.mlp(blocks=1), toys.tasks()
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0), seed=0)
