@@ -8,6 +8,7 @@ import time
 
 import keras
 import keras_tuner
+import numpy as np
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build
@@ -164,7 +165,7 @@ class ArchitectureTuner(ResumableTuner):
         except (KeyError, OSError, ValueError) as error:
             raise ValueError(
                 f"{str(path)!r} must hold the weights of trial {result.index + 1}. Received: "
-                f"{str(error).splitlines()[0]} {again(path)}"
+                f"{_first_sentence(error)}. {again(path)}"
             ) from None
         return model
 
@@ -173,7 +174,7 @@ class ArchitectureTuner(ResumableTuner):
         path = self.folder(trial.trial_id) / RESULT
         result = ArchitectureResult.load(path)
         if result is None:
-            raise DamagedFileError(path, f"no file. {again(path)}")
+            raise ValueError(f"{DamagedFileError(path, 'no file')} {again(path)}")
         return self.model_of(result)
 
     # One training -------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ class ArchitectureTuner(ResumableTuner):
         metrics = {name: plain(values[-1]) for name, values in history.history.items()}
         metrics.update({f"val_{name}": plain(value) for name, value in logs.items()})
         if self._score is not None:
-            found = self._score(model.task_results(logs))
+            found = self._scored(model.task_results(logs), metrics)
         elif self.objective.name not in metrics:
             raise _unknown(self.objective.name, metrics)
         else:
@@ -262,12 +263,25 @@ class ArchitectureTuner(ResumableTuner):
             )
         return number(found), metrics
 
+    def _scored(self, results, metrics):
+        """The score of validation results; NaN where these are not finite and allow none."""
+        try:
+            return self._score(results)
+        except (ArithmeticError, ValueError):
+            if np.isfinite(np.hstack([np.ravel(value) for value in metrics.values()])).all():
+                raise
+            return math.nan
+
     def _check_objective(self, model):
         """Without callbacks, the names of the logs are known before the training."""
         names = [metric.name for metric in model.metrics]
         names += [f"val_{name}" for name in names]
         if self._score is None and self.objective.name not in names:
             raise _unknown(self.objective.name, names)
+
+
+def _first_sentence(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
 
 
 def _plain(architecture):
@@ -278,6 +292,11 @@ def _as_objective(objective, direction):
     if direction not in (None, "min", "max"):
         raise ValueError(f"`direction` must be 'min' or 'max'. Received: direction={direction!r}.")
     if isinstance(objective, keras_tuner.Objective):
+        if direction not in (None, objective.direction):
+            raise ValueError(
+                f"`direction` must be that of the objective, {objective.direction!r}, or None. "
+                f"Received: direction={direction!r}."
+            )
         return objective
     if callable(objective):
         return keras_tuner.Objective("score", direction or "max")

@@ -237,8 +237,8 @@ class Partitions(PartitionTuner):
             return -abs(partition.feature_use - 0.3)
 
         super().__init__(
-            score, ("a", "b"), max_trials=trials, seed=seed, directory=folder, project_name="search",
-            starts=4, directions=4, kept=2,
+            score, ("a", "b"), max_trials=trials, seed=seed, starts=4, directions=4, kept=2,
+            directory=folder, project_name="search",
         )  # fmt: skip
 
 
