@@ -13,7 +13,7 @@ def check_sizes(sizes, num_locations):
             f"Received: sizes={list(sizes)}."
         )
     if not all(_is_real(x) and 0 <= x < math.inf for x in sizes):
-        raise ValueError(f"`sizes` must not be negative. Received: sizes={list(sizes)}.")
+        raise ValueError(f"`sizes` must be finite and not negative. Received: sizes={list(sizes)}.")
     return sizes
 
 

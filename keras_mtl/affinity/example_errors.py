@@ -16,6 +16,9 @@ def example_errors(model, task, data):
     Returns:
         A float64 array of shape `(examples,)`; NaN where an example has no label.
 
+    Raises:
+        ValueError: when the loss of a label is not finite: the training has failed.
+
     Example:
 
     >>> import keras, keras_mtl
@@ -34,6 +37,12 @@ def example_errors(model, task, data):
         values, present = (
             ops.convert_to_numpy(v).reshape(len(v), -1).astype("float64") for v in (values, present)
         )
+        if not np.isfinite(values[present > 0]).all():
+            raise ValueError(
+                "`model` must have a finite loss for every label. Received: a loss of task "
+                f"{task.name!r} that is NaN or infinite, which would count as a missing label. "
+                "Look at how the model was trained."
+            )
         with np.errstate(invalid="ignore"):
             errors.append((values * present).sum(axis=1) / present.sum(axis=1))
     return np.concatenate(errors)

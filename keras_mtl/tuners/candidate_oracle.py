@@ -55,8 +55,9 @@ class CandidateOracle(ResumableOracle):
 
     def set_state(self, state):
         for trial_id in state["start_order"]:
-            tried = self._identity(self.candidate(self.trials[trial_id]))
-            if tried not in map(self._identity, self.candidates[int(trial_id) :][:1]):
+            trial = self.trials.get(trial_id)  # `None`: its file is damaged
+            given = [self._identity(given) for given in self.candidates[int(trial_id) :][:1]]
+            if not given or (trial and given != [self._identity(self.candidate(trial))]):
                 raise ValueError(
                     "`candidates` must be those of the search that is continued; new ones come "
                     f"after them. Received: another candidate at place {int(trial_id)} than in "
@@ -64,6 +65,10 @@ class CandidateOracle(ResumableOracle):
                     "begin anew."
                 )
         super().set_state(state)
+
+    def same(self, one, other):
+        """Whether two candidates differ at most in what is ignored."""
+        return self._identity(one) == self._identity(other)
 
     def _identity(self, candidate):
         if isinstance(candidate, dict):

@@ -245,7 +245,8 @@ def test_all_trees_can_be_reached_by_moves():
             {},
             "`sizes` must have one number for each of the 2 locations. Received: sizes=[10].",
         ),
-        ([10, -1], {}, "`sizes` must not be negative. Received: sizes=[10, -1]."),
+        ([10, -1], {}, "`sizes` must be finite and not negative. Received: sizes=[10, -1]."),
+        ([1, np.nan], {}, "`sizes` must be finite and not negative. Received: sizes=[1, nan]."),
         ([10, 100], {"beam": 0}, "`beam` must be at least 1. Received: beam=0."),
         (
             [10, 100],
