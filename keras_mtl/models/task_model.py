@@ -161,6 +161,7 @@ class TaskModel(IdentifiedModel):
             **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
+        tensorflow_step.check_backend()
         self._refuse_options(options)
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
