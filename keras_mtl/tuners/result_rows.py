@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import ClassVar
 
 from keras_mtl.tuners.files import read_json, write_json
 
@@ -15,8 +16,8 @@ class ResultRow:
     names in `candidate` the field that is no plain data, and in `kind` its class.
     """
 
-    candidate = None
-    kind = None
+    candidate: ClassVar[str]
+    kind: ClassVar[type]
 
     def save(self, path):
         """Writes the row as JSON, whole or not at all."""
