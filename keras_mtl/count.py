@@ -69,7 +69,7 @@ class Needs(NamedTuple):
     activations: list
     fusions: list
     costs: dict | None
-    masks: list = ()
+    masks: list | tuple = ()
 
 
 def count(graph, units, tasks, resolve, fusions=(), selection=None):

@@ -10,7 +10,8 @@ from keras_mtl.errors import UnsupportedBackboneError
 
 INPUT = -1  # the `node` of a value that is an input of the backbone
 
-_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), _x))
+# Keras has no public name for it. Before 3.14 a model without any operation is refused.
+_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), keras.layers.Identity()(_x)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -199,6 +199,7 @@ class TaskModel(IdentifiedModel):
             **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
+        tensorflow_step.check_backend()
         self._refuse_options(options)
         check_nothing_lost(self.tasks)
         optimizer = keras.optimizers.get(optimizer)

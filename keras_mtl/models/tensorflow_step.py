@@ -17,6 +17,17 @@ _MARK = "keras_mtl found a non-finite value: "
 _PARTLY = "keras_mtl found labels that are missing in part: "
 
 
+def check_backend():
+    """Refuses to train on another backend of Keras than TensorFlow."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            "Training needs Keras' TensorFlow backend. "
+            f"Received: keras.backend.backend()={backend!r}. Set the environment variable "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+
+
 def update(
     model,
     batch,

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 import warnings
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class ResultRow:
     names in `candidate` the field that is no plain data, and in `kind` its class.
     """
 
-    candidate = None
-    kind = None
+    candidate: ClassVar[str]
+    kind: ClassVar[type]
 
     def save(self, path):
         """Writes the row as JSON, whole or not at all."""
