@@ -1,5 +1,6 @@
 """Task: name, head, loss, metrics and weight, and what counts as a missing label."""
 
+import copy
 import functools
 import math
 import numbers
@@ -378,16 +379,15 @@ class Task:
 
     def with_losses_of(self, other):
         """This task with the loss and the metrics of another, and with what it ignores."""
-        return Task(
-            self.name,
-            self.head,
-            other.loss,
-            other.metrics,
-            weight=self.weight,
-            ignore=other.ignore,
-            inputs=self.inputs,
-            weighted_metrics=other.weighted_metrics,
-        )
+        task = copy.copy(other)
+        task.head, task.weight, task.inputs = self.head, self.weight, self.inputs
+        return task
+
+    def reading(self, inputs):
+        """This task with another set of inputs."""
+        task = copy.copy(self)
+        task.inputs = inputs
+        return task
 
     # Saving -------------------------------------------------------------------------------------
 

@@ -112,14 +112,14 @@ class TaskMetric(keras.metrics.Metric):
         if places:
             y_pred = guard(y_pred, partly(present, places))
             present = ops.min(present, axis=places)
-        (rows,) = ops.nonzero(present)
-
-        def update():
-            self.metric.update_state(ops.take(labels, rows, 0), ops.take(y_pred, rows, 0))
-            return ops.zeros((), "float32")
-
-        # Most metrics make NaN of no examples.
-        ops.cond(ops.shape(rows)[0] > 0, update, lambda: ops.zeros((), "float32"))
+        some = ops.any(present > 0)
+        # Most metrics make NaN of no examples, so they get one, and what they had comes back.
+        first = ops.arange(ops.shape(present)[0]) == 0
+        (rows,) = ops.nonzero(ops.where(some, present > 0, first))
+        before = [(variable, ops.copy(variable)) for variable in self.metric.variables]
+        self.metric.update_state(ops.take(labels, rows, 0), ops.take(y_pred, rows, 0))
+        for variable, value in before:
+            variable.assign(ops.where(some, variable, value))
 
     def result(self):
         result = self.metric.result()

@@ -263,7 +263,7 @@ def _judge(graph, tasks, teachers, seed):
         source = teachers[task.name].named_layers()
         inputs[task.name] = keras.Input(batch_shape=graph.features.shape, name=task.name)
         outputs[task.name] = clone_head(task, graph.features, seed, source)(inputs[task.name])
-        judged.append(Task.from_config({**task.get_config(), "inputs": task.name}))
+        judged.append(task.reading(task.name))
     model = MultiTaskModel(keras.Model(inputs, outputs), judged)
     model.compile()
     return model
