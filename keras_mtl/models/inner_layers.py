@@ -22,24 +22,19 @@ def pairs(one, other):
     while stack:
         one, other = stack.pop()
         for name, value in vars(other).items():
-            for pair in _matched(list(_held(vars(one).get(name))), list(_held(value))):
+            # A clone may have been called, and hold more under names of its own.
+            for pair in zip(_held(vars(one).get(name)), _held(value), strict=False):
                 if id(pair[1]) not in found:
                     found[id(pair[1])] = pair
                     stack.append(pair)
     return list(found.values())
 
 
-def _matched(ones, others):
-    if len(ones) == len(others):
-        return list(zip(ones, others, strict=True))
-    # A `Sequential` that was called has layers more than one that was not.
-    by_name = {layer.name: layer for layer in ones}
-    return [(by_name[layer.name], layer) for layer in others if layer.name in by_name]
-
-
 def _held(value):
+    """Layers in an attribute, but inputs, which a `Sequential` has only when it was called."""
     if isinstance(value, keras.layers.Layer):
-        yield value
+        if not isinstance(value, keras.layers.InputLayer):
+            yield value
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from _held(part)

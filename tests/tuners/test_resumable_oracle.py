@@ -366,8 +366,7 @@ def test_killed_twice_in_one_trial(alone, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": None}, "`seed` must be an int of at least 0. Received: seed=None."),
-        ({"seed": -1}, "`seed` must be an int of at least 0. Received: seed=-1."),
+        ({"seed": -1}, "`seed` must be an integer of at least 0 or None. Received: seed=-1."),
         ({"max_trials": 0}, "`max_trials` must be an int of at least 1. Received: max_trials=0."),
         ({"lease": 0}, "`lease` must be a positive number. Received: lease=0."),
     ],
