@@ -82,8 +82,8 @@ def _checked(series):
             if len(row) not in (2, 3) or not _canvas.finite(row):
                 raise ValueError(
                     "`series` must hold rows `(feature_use, score)` or `(feature_use, score, "
-                    f"generation)` of finite numbers. Received: {row!r} in {name!r}. Leave out what "
-                    "has failed, as `PartitionTuner.history()` does."
+                    f"generation)` of finite numbers. Received: {row!r} in {name!r}. Leave out "
+                    "what has failed, as `PartitionTuner.history()` does."
                 )
         if len(rows):
             checked[str(name)] = np.array([(*row, 0)[:3] for row in rows], "float64")

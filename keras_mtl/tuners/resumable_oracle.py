@@ -101,6 +101,7 @@ class ResumableOracle(keras_tuner.Oracle):
         self.seed = self._seed_state = seed  # KerasTuner draws one instead of 0
         self.lease = lease
         self._ends_of_leases = {}
+        self._damaged = {}
         self._learned = set()  # trials that are evaluated again after the subclass saw their score
         self._progress = Progress(max_trials)
 
@@ -349,6 +350,7 @@ class ResumableOracle(keras_tuner.Oracle):
         except (AttributeError, KeyError, TypeError) as error:
             fault = DamagedFileError(path, f"data of another form ({error!r})")
             raise _without_state(fault) from None
+        self._damaged = damaged
         for trial_id, fault in damaged.items():
             response = self.populate_space(trial_id)
             if response["status"] != TrialStatus.RUNNING:
@@ -357,8 +359,6 @@ class ResumableOracle(keras_tuner.Oracle):
                     "copy, or begin anew with `overwrite=True` or another `project_name`."
                 )
             self.trials[trial_id] = new_trial(trial_id, response["values"])
-        if damaged and role() != WORKER:
-            warnings.warn(make_room(damaged), stacklevel=2)
         if role() == ALONE:
             self.ongoing_trials = {}  # a lone process has nobody to wait for
         for trial_id in self.start_order:
@@ -386,6 +386,17 @@ class ResumableOracle(keras_tuner.Oracle):
         learned = {*state.get("learned", ()), *state["end_order"]} - set(ended)
         self.set_state({**state, "end_order": ended, "ongoing_trials": ongoing, "learned": learned})
         return damaged
+
+    def mend(self):
+        """Makes the files agree with what `reload` has found; says which were damaged."""
+        if not self._damaged:
+            return
+        said = make_room(self._damaged)
+        self.save()  # before the trials, which are missing until then, and so evaluated again
+        for trial_id in self._damaged:
+            self._write(self.trials[trial_id])
+        self._damaged = {}
+        warnings.warn(said, stacklevel=3)
 
     def has_ended(self):
         """Whether the files say that all trials have ended: whoever comes now is too late."""
