@@ -10,6 +10,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_mtl.checks import check_count, is_integer, is_number
 from keras_mtl.report import say
 from keras_mtl.tuners.distribution import ALONE, WORKER, role
 from keras_mtl.tuners.files import DamagedFileError, read_json, write_json
@@ -84,19 +85,21 @@ class ResumableOracle(keras_tuner.Oracle):
     ):
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"`seed` must be an int of at least 0. Received: seed={seed!r}.")
-        if not isinstance(max_trials, int) or max_trials < 1:
+        if not is_integer(max_trials) or max_trials < 1:
             raise ValueError(
                 f"`max_trials` must be an int of at least 1. Received: max_trials={max_trials!r}."
             )
         if isinstance(objective, list):
             raise TypeError(f"`objective` must be one, not a list. Received: {objective}.")
-        if not lease > 0:
+        if not (is_number(lease) and lease > 0):
             raise ValueError(f"`lease` must be a positive number. Received: lease={lease!r}.")
         super().__init__(
             objective,
             max_trials,
-            max_retries_per_trial=max_retries_per_trial,
-            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            max_retries_per_trial=check_count("max_retries_per_trial", max_retries_per_trial, 0),
+            max_consecutive_failed_trials=check_count(
+                "max_consecutive_failed_trials", max_consecutive_failed_trials, optional=True
+            ),
         )
         self.seed = self._seed_state = seed  # KerasTuner draws one instead of 0
         self.lease = lease

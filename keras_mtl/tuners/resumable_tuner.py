@@ -11,9 +11,10 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_mtl.checks import check_positive
+from keras_mtl.checks import check_not_negative, check_positive
 from keras_mtl.report import say
 from keras_mtl.tuners.distribution import CHIEF, WORKER, check_free, role
+from keras_mtl.tuners.files import check_folder
 from keras_mtl.tuners.progress import failures
 from keras_mtl.tuners.result_rows import number
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
@@ -76,10 +77,12 @@ class ResumableTuner(BaseTuner):
         if not isinstance(oracle, ResumableOracle):
             raise TypeError(f"`oracle` must be a `ResumableOracle`. Received: oracle={oracle!r}.")
         chief_timeout = check_positive("chief_timeout", chief_timeout)
+        idle_seconds = check_not_negative("idle_seconds", idle_seconds)
+        folder = check_folder(directory, project_name)
         self._role = role()
         worker = self._role == WORKER
         if overwrite and not worker:
-            check_unlocked(pathlib.Path(directory) / project_name)
+            check_unlocked(folder)
         super().__init__(
             oracle,
             directory=str(directory),
