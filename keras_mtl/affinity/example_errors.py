@@ -31,7 +31,13 @@ def example_errors(model, task, data):
     [1.0, 9.0]
     """
     errors = []
-    for x, y in data:
+    for batch in data:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise ValueError(
+                "`data` must be an iterable of batches `(x, y)`. Received: a batch of type "
+                f"{type(batch).__name__}. For arrays pass `[(x, y)]`."
+            )
+        x, y = batch
         labels = y[task.name] if isinstance(y, dict) else y
         values, _, present = task.loss_per_label(labels, model(x, training=False)[task.name])
         values, present = (
@@ -45,4 +51,6 @@ def example_errors(model, task, data):
             )
         with np.errstate(invalid="ignore"):
             errors.append((values * present).sum(axis=1) / present.sum(axis=1))
+    if not errors:
+        raise ValueError("`data` must have at least one batch. Received: none.")
     return np.concatenate(errors)

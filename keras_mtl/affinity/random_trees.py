@@ -43,7 +43,7 @@ def random_trees(tasks, sizes, number, *, budget=None, first_shared=False, seed)
     [220, 220]
     """
     tasks = check_names("tasks", tasks)
-    sizes = check_sizes(sizes, len(sizes))
+    sizes = check_sizes(sizes)
     number = check_integer("number", number, 0)
     budget = check_budget(budget, sizes)
     draw = _Draw(len(tasks), sizes, budget, first_shared, np.random.default_rng(check_seed(seed)))

@@ -12,7 +12,7 @@ from keras_mtl.affinity.locations import GRANULARITY, KINDS, segment_sizes, segm
 from keras_mtl.affinity.tree import Tree
 from keras_mtl.affinity.tree_search import search_trees
 from keras_mtl.architecture import OWN, SHARED
-from keras_mtl.checks import check_seed, is_number
+from keras_mtl.checks import check_names, check_seed, is_number
 from keras_mtl.graph import find_units
 from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
 
@@ -108,6 +108,8 @@ class Branched(FixedStrategy):
         self.budget = budget
         self.kind = kind
         self.first_shared = first_shared
+        if affinity is None:
+            locations = check_names("locations", locations)
         self.locations = tuple(affinity.locations if affinity is not None else locations)
         self.normalisation = check_normalisation(normalisation)
         self.improve = improve

@@ -320,7 +320,7 @@ def _as_objective(objective, direction, tasks):
 
 
 def _check_candidates(backbone, tasks, candidates):
-    candidates = list(candidates)
+    candidates = [candidates] if isinstance(candidates, Architecture) else list(candidates)
     wrong = [c for c in candidates if not isinstance(c, Architecture)]
     if wrong or not candidates:
         raise TypeError(

@@ -1,6 +1,7 @@
 """CandidateOracle: a list of candidates, each tried once, in its order."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
 
@@ -30,6 +31,8 @@ class CandidateOracle(ResumableOracle):
     """
 
     def __init__(self, candidates, objective, *, max_trials=None, ignored=(), **options):
+        if isinstance(candidates, (str, Mapping)) or not isinstance(candidates, Iterable):
+            raise TypeError(f"`candidates` must be a list. Received: candidates={candidates!r}.")
         self.candidates = [_plain(candidate) for candidate in candidates]
         self.ignored = frozenset(ignored)
         number = len(self.candidates)

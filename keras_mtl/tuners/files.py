@@ -18,6 +18,27 @@ class DamagedFileError(ValueError):
         self.path, self.reason = path, reason
 
 
+def check_folder(directory, name):
+    """Makes the folder of a search, if it is not there, and returns its path."""
+    if not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(
+            f"`directory` must be a string or a path. Received: directory={directory!r}."
+        )
+    if not isinstance(name, str) or not name:
+        raise TypeError(
+            f"`project_name` must be a string that is not empty. Received: project_name={name!r}."
+        )
+    folder = pathlib.Path(directory) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            "`directory` and `project_name` must name a folder in which files can be written. "
+            f"Received: {str(folder)!r} ({error.strerror})."
+        ) from None
+    return folder
+
+
 def write_json(path, data):
     """Writes plain data as JSON."""
     write_whole(path, lambda temporary: temporary.write_text(json.dumps(data), encoding="utf-8"))

@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_mtl.checks import check_seed
+from keras_mtl.checks import check_count, check_seed, is_integer, is_number
 from keras_mtl.report import say
 from keras_mtl.tuners.distribution import ALONE, WORKER, role
 from keras_mtl.tuners.files import DamagedFileError, read_json, write_json
@@ -85,23 +85,26 @@ class ResumableOracle(keras_tuner.Oracle):
         max_consecutive_failed_trials=3,
     ):
         seed = check_seed(seed)
-        if not isinstance(max_trials, int) or max_trials < 1:
+        if not is_integer(max_trials) or max_trials < 1:
             raise ValueError(
                 f"`max_trials` must be an int of at least 1. Received: max_trials={max_trials!r}."
             )
         if isinstance(objective, list):
             raise TypeError(f"`objective` must be one, not a list. Received: {objective}.")
-        if not lease > 0:
+        if not (is_number(lease) and lease > 0):
             raise ValueError(f"`lease` must be a positive number. Received: lease={lease!r}.")
         super().__init__(
             objective,
             max_trials,
-            max_retries_per_trial=max_retries_per_trial,
-            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            max_retries_per_trial=check_count("max_retries_per_trial", max_retries_per_trial, 0),
+            max_consecutive_failed_trials=check_count(
+                "max_consecutive_failed_trials", max_consecutive_failed_trials, optional=True
+            ),
         )
         self.seed = self._seed_state = seed  # KerasTuner draws one instead of 0
         self.lease = lease
         self._ends_of_leases = {}
+        self._damaged = {}
         self._learned = set()  # trials that are evaluated again after the subclass saw their score
         self._progress = Progress(max_trials)
 
@@ -350,6 +353,7 @@ class ResumableOracle(keras_tuner.Oracle):
         except (AttributeError, KeyError, TypeError) as error:
             fault = DamagedFileError(path, f"data of another form ({error!r})")
             raise _without_state(fault) from None
+        self._damaged = damaged
         for trial_id, fault in damaged.items():
             response = self.populate_space(trial_id)
             if response["status"] != TrialStatus.RUNNING:
@@ -358,8 +362,6 @@ class ResumableOracle(keras_tuner.Oracle):
                     "copy, or begin anew with `overwrite=True` or another `project_name`."
                 )
             self.trials[trial_id] = new_trial(trial_id, response["values"])
-        if damaged and role() != WORKER:
-            warnings.warn(make_room(damaged), stacklevel=2)
         if role() == ALONE:
             self.ongoing_trials = {}  # a lone process has nobody to wait for
         for trial_id in self.start_order:
@@ -387,6 +389,17 @@ class ResumableOracle(keras_tuner.Oracle):
         learned = {*state.get("learned", ()), *state["end_order"]} - set(ended)
         self.set_state({**state, "end_order": ended, "ongoing_trials": ongoing, "learned": learned})
         return damaged
+
+    def mend(self):
+        """Makes the files agree with what `reload` has found; says which were damaged."""
+        if not self._damaged:
+            return
+        said = make_room(self._damaged)
+        self.save()  # before the trials, which are missing until then, and so evaluated again
+        for trial_id in self._damaged:
+            self._write(self.trials[trial_id])
+        self._damaged = {}
+        warnings.warn(said, stacklevel=3)
 
     def has_ended(self):
         """Whether the files say that all trials have ended: whoever comes now is too late."""

@@ -11,12 +11,14 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_mtl.checks import check_positive
+from keras_mtl.checks import check_not_negative, check_positive
 from keras_mtl.report import say
 from keras_mtl.tuners.distribution import CHIEF, WORKER, check_free, role
+from keras_mtl.tuners.files import check_folder
 from keras_mtl.tuners.progress import failures
 from keras_mtl.tuners.result_rows import number
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
+from keras_mtl.tuners.search_lock import check_unlocked, locked
 
 _REPORT_SECONDS = 15.0
 
@@ -75,8 +77,12 @@ class ResumableTuner(BaseTuner):
         if not isinstance(oracle, ResumableOracle):
             raise TypeError(f"`oracle` must be a `ResumableOracle`. Received: oracle={oracle!r}.")
         chief_timeout = check_positive("chief_timeout", chief_timeout)
+        idle_seconds = check_not_negative("idle_seconds", idle_seconds)
+        folder = check_folder(directory, project_name)
         self._role = role()
         worker = self._role == WORKER
+        if overwrite and not worker:
+            check_unlocked(folder)
         super().__init__(
             oracle,
             directory=str(directory),
@@ -147,22 +153,19 @@ class ResumableTuner(BaseTuner):
         Raises:
             ConnectionError: on a worker, when the chief has not answered for `chief_timeout`.
             OSError: when the chief cannot listen at its address.
-            RuntimeError: when `max_consecutive_failed_trials` trials in a row have failed.
+            RuntimeError: when `max_consecutive_failed_trials` trials in a row have failed, or
+                another process runs the same search.
         """
         self.verbose = self._local.verbose = verbose
-        done = len(self._local.end_order)
-        if done and self._role != WORKER:
-            self._say(f"Continuing after {done} of {self._local.max_trials} trials.")
-        # A worker that comes late would wait for a chief that has left.
-        if not (self._local.finished or self._local.gave_up):
-            if self._role == CHIEF:
-                check_free()
-            try:
-                super().search(*args, **options)
-            except _TrialError as error:
-                raise error.__cause__ from None
         if self._role == WORKER:
+            self._run(args, options)
             return
+        with locked(self.project_dir):
+            self._local.reload()  # another process may have gone on since this tuner was made
+            self._local.mend()
+            if done := len(self._local.end_order):
+                self._say(f"Continuing after {done} of {self._local.max_trials} trials.")
+            self._run(args, options)
         if self.oracle.gave_up:
             message = self.oracle.trials[self.oracle.end_order[-1]].message or "nothing"
             raise RuntimeError(
@@ -172,6 +175,17 @@ class ResumableTuner(BaseTuner):
             )
         if not self.oracle.get_best_trials():
             warnings.warn(self._failures(), stacklevel=2)
+
+    def _run(self, args, options):
+        # A worker that comes late would wait for a chief that has left, a chief for workers.
+        if self._local.finished or self._local.gave_up:
+            return
+        if self._role == CHIEF:
+            check_free()
+        try:
+            super().search(*args, **options)
+        except _TrialError as error:
+            raise error.__cause__ from None
 
     def get_best_models(self, num_models=1):
         """The trained models with the best scores, best first; fewer where fewer have one."""

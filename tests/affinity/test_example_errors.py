@@ -48,3 +48,20 @@ def test_affinities_are_finite():
         error_affinity({"a": [1.0, np.inf], "b": [1.0, 2.0]}, ["x"])
     with pytest.raises(ValueError, match="`values` must be finite"):
         keras_mtl.affinity.Affinity([[[1.0, np.nan], [np.nan, 1.0]]], ("a", "b"), ("x",))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "`data` must have at least one batch. Received: none."),
+        (
+            (np.ones((2, 1)), np.ones((2, 1))),
+            "`data` must be an iterable of batches `(x, y)`. Received: a batch of type ndarray. "
+            "For arrays pass `[(x, y)]`.",
+        ),
+    ],
+)
+def test_bad_data(data, message, model, task):
+    with pytest.raises(ValueError) as error:
+        example_errors(model, task, data)
+    assert str(error.value) == message

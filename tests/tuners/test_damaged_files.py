@@ -1,11 +1,13 @@
 """Damaged files of a search: what can go on goes on, and one sentence names the file."""
 
+import itertools
 import json
 import random
 import shutil
 import warnings
 
 import keras_tuner
+import kills
 import pytest
 
 from keras_mtl.tuners import CandidateOracle, PartitionTuner, ResumableOracle, ResumableTuner, files
@@ -72,27 +74,26 @@ def trial_file(search, index):
     return search / f"trial_{index:04d}" / "trial.json"
 
 
-def damaged(search, *indices):
-    """Makes the tuner again, which must say what is wrong in one warning."""
+def searched(search, make=Area):
+    """Goes on with the search, which must say what is wrong in one warning; the tuner, and it."""
+    tuner = make(search.parent)
     with pytest.warns(UserWarning) as warned:
-        tuner = Area(search.parent)
-    assert len(warned) == 1
-    assert [trial_file(search, i).exists() for i in indices] == [False] * len(indices)
-    return tuner, str(warned[0].message)
+        tuner.search(verbose=0)
+    (said,) = [str(warning.message) for warning in warned if warning.category is UserWarning]
+    return tuner, said
 
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_damaged_trial_is_evaluated_again(reason, search):
     path = trial_file(search, 4)
     REASONS[reason](path)
-    tuner, message = damaged(search, 4)
+    tuner, message = searched(search)
     assert message == (
         "Trial 5 will be evaluated again, since what is on the disk is not what the search has "
         f"written: {str(path)!r} ({reason.removesuffix(', nested')}). It is kept with the ending "
         "'.damaged'."
     )
     assert path.with_name("trial.json.damaged").exists()
-    tuner.search(verbose=0)
     assert tuner.trained == [4]
     assert sorted(tuner.oracle.end_order) == [f"{i:04d}" for i in range(TRIALS)]
     assert tuner.oracle.get_best_trials()[0].trial_id == "0000"
@@ -113,9 +114,8 @@ def test_a_damaged_trial_is_evaluated_again(reason, search):
 )
 def test_so_is_one_whose_data_have_another_form(content, search):
     trial_file(search, 4).write_text(content)
-    tuner, message = damaged(search, 4)
+    tuner, message = searched(search)
     assert "(data of another form)" in message
-    tuner.search(verbose=0)
     assert tuner.trained == [4]
 
 
@@ -123,8 +123,7 @@ def test_so_is_one_whose_data_have_another_form(content, search):
 def test_so_is_one_with_a_wrong_entry(changes, search):
     path = trial_file(search, 4)
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    tuner, _ = damaged(search, 4)
-    tuner.search(verbose=0)
+    tuner, _ = searched(search)
     assert tuner.trained == [4]
 
 
@@ -132,36 +131,41 @@ def test_so_is_one_whose_folder_was_deleted_or_is_a_file(search):
     shutil.rmtree(search / "trial_0001")
     shutil.rmtree(search / "trial_0004")
     (search / "trial_0004").write_text("")
-    tuner, message = damaged(search, 1, 4)
+    tuner, message = searched(search)
     assert message.startswith("Trials 2, 5 will be evaluated again, ")
     assert "(no file)" in message and "(a file in the place of its folder)" in message
-    tuner.search(verbose=0)
     assert tuner.trained == [1, 4]
 
 
 def test_many_are_one_sentence(search):
     for index in range(TRIALS):
         trial_file(search, index).write_text("")
-    tuner, message = damaged(search)
+    tuner, message = searched(search)
     assert message.startswith("Trials 1, 2, 3 and 9 more will be evaluated again, ")
     assert message.count("an empty file") == 3
-    tuner.search(verbose=0)
     assert tuner.trained == list(range(TRIALS))
 
 
-def test_a_kill_before_the_trial_has_ended_again_changes_nothing(search):
-    trial_file(search, 4).write_text("")
-    damaged(search, 4)  # and no search
-    tuner, message = damaged(search, 4)
-    assert "(no file)" in message
-    tuner.search(verbose=0)
-    assert tuner.trained == [4]
+@pytest.mark.parametrize("moment", kills.MOMENTS)
+def test_kills_while_it_is_mended_change_nothing(moment, search):
+    for index in (3, 4):
+        trial_file(search, index).write_text("")
+    for at in itertools.count(1):
+        with kills.at_file(at, moment) as killer, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Area(search.parent).search(verbose=0)
+        if not killer.killed:
+            break
+    assert at > 3
+    oracle = Area(search.parent).oracle
+    assert sorted(oracle.end_order) == oracle.start_order == [f"{i:04d}" for i in range(TRIALS)]
+    assert [t.score for t in oracle.get_best_trials(99)] == [i**2 for i in range(1, 1 + TRIALS)]
 
 
 def test_what_was_damaged_twice_is_kept_twice(search):
     for _ in range(2):
         trial_file(search, 4).write_text("")
-        damaged(search, 4)[0].search(verbose=0)
+        searched(search)
     names = {path.name for path in trial_file(search, 4).parent.iterdir()}
     assert names == {"trial.json", "trial.json.damaged", "trial.json.damaged.1"}
 
@@ -262,14 +266,14 @@ def test_what_was_learned_is_not_learned_twice(kept, climb, climbed):
         trial_file(climb, index).write_text("{")
         if not kept:
             (trial_file(climb, index).parent / "result.json").write_text("{")
-    with pytest.warns(UserWarning, match="Trials 2, 7, 26 will be evaluated again"):
-        tuner = Partitions(climb.parent)
+    tuner = Partitions(climb.parent)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         tuner.search(verbose=0)
     assert tuner.scored == ([] if kept else [1, 6, 25])  # results are in files of their own
-    said = [warning for warning in warned if warning.category is UserWarning]
-    assert len(said) == (0 if kept else 3)
+    said = [str(warning.message) for warning in warned if warning.category is UserWarning]
+    assert said[0].startswith("Trials 2, 7, 26 will be evaluated again, ")
+    assert len(said) == (1 if kept else 4)
     _, points, scores = climbed
     assert tuner.oracle.points == points
     assert [row.score for row in tuner.results()] == scores
@@ -280,8 +284,7 @@ def test_what_was_learned_is_not_learned_twice(kept, climb, climbed):
 def test_killed_between_the_trials_that_are_evaluated_again(climb, climbed):
     for index in (1, 6, 25):
         shutil.rmtree(trial_file(climb, index).parent)
-    with pytest.warns(UserWarning):
-        tuner = Partitions(climb.parent)
+    tuner = Partitions(climb.parent)
 
     def killed(partition, run):
         if run.index > 1:
@@ -289,10 +292,9 @@ def test_killed_between_the_trials_that_are_evaluated_again(climb, climbed):
         return -1.0
 
     tuner._score = killed
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="Trials 2, 7, 26"):
         tuner.search(verbose=0)
-    with pytest.warns(UserWarning, match="Trial 26 will"):
-        tuner = Partitions(climb.parent)
+    tuner = Partitions(climb.parent)
     tuner.search(verbose=0)
     assert tuner.scored == [6, 25]
     assert tuner.oracle.points == climbed[1]
@@ -366,9 +368,7 @@ def test_a_damaged_result_is_left_out_and_said(reason, climb, climbed):
     ]
     # And so it is.
     shutil.rmtree(path.parent)
-    with pytest.warns(UserWarning, match="Trial 3 will be evaluated again"):
-        tuner = Partitions(climb.parent)
-    tuner.search(verbose=0)
+    tuner, _ = searched(climb, Partitions)
     assert tuner.scored == [2]
     assert [row.score for row in tuner.results()] == climbed[2]
 
