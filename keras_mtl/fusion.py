@@ -16,7 +16,7 @@ class Fusion:
 
     Args:
         name: string. Unique in an architecture; its layer is called so.
-        kind: string. Which layer mixes: a key of `keras_mtl.layers.FUSIONS`.
+        kind: string. Which layer mixes: a key of `keras_mtl.layers.fusions.FUSIONS`.
         unit: string. After which unit.
         sources: tuple of `(task, name)`. What it reads, the unit's own output first: the output of
             a unit up to `unit`, or what an earlier fusion has given this task.

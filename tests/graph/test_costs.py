@@ -1,5 +1,6 @@
 """The FLOPs table: by hand for every entry, against the profiler for whole backbones."""
 
+import inspect
 import warnings
 
 import keras
@@ -100,9 +101,9 @@ LAYERS = {
         2 * (7 * 8 * 6 + 6 * 4 * 6 + 6 * 4 * 10 + 7 * 6 * 2 * 3 + 7 * 6 * 2 * 5 + 7 * 10 * 8),
     ),
     "multi_head_attention_key": (
-        layers.MultiHeadAttention(2, 3, output_shape=9, use_gate=True),
+        layers.MultiHeadAttention(2, 3, output_shape=9),
         [(7, 8), (6, 4), (6, 5)],
-        2 * (2 * 7 * 8 * 6 + 6 * 4 * 6 + 6 * 5 * 6 + 2 * 7 * 6 * 6 + 7 * 6 * 9),
+        2 * (7 * 8 * 6 + 6 * 4 * 6 + 6 * 5 * 6 + 2 * 7 * 6 * 6 + 7 * 6 * 9),
     ),
     "multi_head_attention_axes": (
         layers.MultiHeadAttention(2, 3, attention_axes=2),
@@ -147,6 +148,16 @@ def test_list_layers_by_hand():
     shapes = [(None, 7, 8), (None, 6, 8)]
     with_mask = flops(attention, [*shapes, (None, 7, 6)], [(None, 7, 8)])
     assert with_mask == flops(attention, shapes, [(None, 7, 8)])
+
+
+@pytest.mark.skipif(
+    "use_gate" not in inspect.signature(layers.MultiHeadAttention).parameters,
+    reason="Keras before 3.14",
+)
+def test_gated_attention():
+    gated = layers.MultiHeadAttention(2, 3, use_gate=True)
+    plain = layers.MultiHeadAttention(2, 3)
+    assert call_flops(gated, (7, 8), (6, 4)) - call_flops(plain, (7, 8), (6, 4)) == 2 * 7 * 8 * 6
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="Keras before 3.12")
