@@ -240,7 +240,7 @@ def readable_errors(model):
             raise DataError(
                 f"The first batch must divide evenly among the {replicas_of(model)} replicas. "
                 "Received: one that does not. Use a batch size that is a multiple of "
-                f"{replicas_of(model)}, and at least as many examples."
+                f"{replicas_of(model)} and not larger than the data."
             ) from None
         if _MARK not in message:
             raise
