@@ -38,6 +38,18 @@ _RESERVED = {
     "loss": "the total loss in `history`",
     "val": "the mark of validation results in `history`",
     "temperature": "the gates' temperature in `history`",
+    **dict.fromkeys(
+        (
+            "signatures",
+            "variables",
+            "trainable_variables",
+            "non_trainable_variables",
+            "graph_debug_info",
+            "tensorflow_version",
+            "tensorflow_git_version",
+        ),
+        "an attribute of a loaded SavedModel",
+    ),
 }
 
 

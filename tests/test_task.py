@@ -42,6 +42,9 @@ def test_name_that_cannot_name_an_endpoint_is_refused(name):
         ("val", "the mark of validation results in `history`"),
         ("val_x", "the mark of validation results in `history`"),
         ("temperature", "the gates' temperature in `history`"),
+        ("signatures", "an attribute of a loaded SavedModel"),
+        ("variables", "an attribute of a loaded SavedModel"),
+        ("tensorflow_version", "an attribute of a loaded SavedModel"),
     ],
 )
 def test_taken_name_is_refused(name, why):

@@ -31,6 +31,7 @@ class Source:
         self.batch_size = None
         self._shuffle_buffer = shuffle_buffer
         streamed = isinstance(data, tf.data.Dataset)
+        data = data if streamed else _as_arrays(data)
         spec = data.element_spec if streamed else data
         _check_layout(spec, self.where, _BY_TASK if input_set is None else _OF_A_SET)
         if input_set is not None:
@@ -83,6 +84,20 @@ def input_sets(data, caller, *, shuffle_buffer):
                 )
             owner[task] = name
     return sources
+
+
+def _as_arrays(data):
+    """Data with arrays in the place of lists of numbers or texts; lists of arrays stay lists."""
+    if isinstance(data, tuple):
+        return tuple(map(_as_arrays, data))
+    if isinstance(data, dict):
+        return {key: _as_arrays(value) for key, value in data.items()}
+    if not isinstance(data, list) or any(hasattr(x, "shape") for x in keras.tree.flatten(data)):
+        return data
+    try:
+        return np.asarray(data)
+    except ValueError:  # rows of different lengths
+        return data
 
 
 def _by_task(batch, name):

@@ -168,14 +168,37 @@ def read(backbone):
     return BackboneGraph(backbone.name, specs, calls, output, backbone)
 
 
+def needed_inputs(network):
+    """Which inputs every output of a functional model depends on.
+
+    Args:
+        network: functional `keras.Model`, with any number of outputs.
+
+    Returns:
+        A list with a tuple for each of `network.outputs`: the positions in `network.inputs`.
+    """
+    reader = _Reader()
+    inputs = [Value(INPUT, i) for i in range(len(network.inputs))]
+    outputs = reader.replay(network, inputs, prefix="")
+    return [tuple(sorted(_behind(reader.calls, output)[1])) for output in outputs]
+
+
+def _behind(calls, output):
+    """The calls and the numbers of the inputs that an output depends on, as two sets."""
+    needed, inputs, stack = set(), set(), [output]
+    while stack:
+        value = stack.pop()
+        if value.node == INPUT:
+            inputs.add(value.output)
+        elif value.node not in needed:
+            needed.add(value.node)
+            stack += calls[value.node].inputs
+    return needed, inputs
+
+
 def _needed(calls, output):
     """The calls that the output depends on: a nested model may have outputs that nobody reads."""
-    needed, stack = set(), [output.node]
-    while stack:
-        index = stack.pop()
-        if index != INPUT and index not in needed:
-            needed.add(index)
-            stack += [value.node for value in calls[index].inputs]
+    needed, _ = _behind(calls, output)
     numbers = {old: new for new, old in enumerate(sorted(needed))}
     numbers[INPUT] = INPUT
 

@@ -29,10 +29,11 @@ def check_batches(model, data, *, batched=True):
         )
     x, y = data[:2]
     names = [task.name for task in model.tasks]
-    _check_inputs(model, x)
-    check_names("Labels", y, names)
+    unknown = _check_inputs(model, x)
+    extra = check_names("Labels", y, names)
     if len(data) == 3 and data[2] is not None:
-        check_names("Sample weights", data[2], names, all_needed=False)
+        check_names("Sample weights", data[2], [*names, *extra], all_needed=False)
+    model.ignore(extra, unknown)
     weights = (data[2] if len(data) == 3 else None) or {}
     check_nothing_lost(model.tasks)
     for task in model.tasks:
@@ -59,7 +60,14 @@ def check_nothing_lost(tasks):
 
 
 def check_names(what, labels, names, all_needed=True):
-    """Raises `DataError` unless `labels` is a dict with the tasks' names."""
+    """Raises `DataError` unless `labels` is a dict with the tasks' names.
+
+    Names of other tasks may be there too where nothing is missing: data of many tasks train a model
+    of a few. Where something is missing, an unknown name is a slip of the pen.
+
+    Returns:
+        A list of the names that are not the tasks'.
+    """
     if not isinstance(labels, dict):
         raise DataError(
             f"{what} must be a dict from task name to values, for the tasks {names}. "
@@ -67,7 +75,7 @@ def check_names(what, labels, names, all_needed=True):
         )
     unknown = [name for name in labels if name not in names]
     missing = [name for name in names if name not in labels] if all_needed else []
-    if unknown:
+    if unknown and (missing or not all_needed):
         raise DataError(
             f"{what} must be for the tasks {names}. Received: {what.lower()} for the unknown task "
             f"{unknown[0]!r}." + suggestion(unknown[0], names)
@@ -77,6 +85,40 @@ def check_names(what, labels, names, all_needed=True):
             f"{what} must be given for every task of {names}. Received: none for {missing}. Where "
             "labels are missing, give NaN, the task's `ignore` value or weight 0."
         )
+    return unknown
+
+
+def check_sets(model, data, *, all_needed=True):
+    """Raises `DataError` unless data are a dict by the input sets that the model's tasks read.
+
+    Args:
+        model: `TaskModel` with input sets.
+        data: what should be a dict from input set to its part.
+        all_needed: bool. Whether all sets must be there, or those of one task or more. An unknown
+            name is allowed where none is missing.
+
+    Returns:
+        A list of the sets that no task reads.
+    """
+    names = list(model.input_specs)
+    given = set(data) if isinstance(data, dict) else set()
+    unknown = [name for name in data if name not in names] if given else []
+    missing = [name for name in names if name not in given]
+    if not missing:
+        return unknown
+    guess = suggestion(unknown[0], missing) if unknown else ""
+    if all_needed or unknown or not given:
+        raise DataError(
+            f"The inputs must be a dict with one entry for each of {names}, since every task has "
+            f"its own. Received: {_describe(data)}.{guess} Use `keras_mtl.data.join_tasks`."
+        )
+    needed = {task.name: list(model.needed_sets(task.name)) for task in model.tasks}
+    if not any(given.issuperset(sets) for sets in needed.values()):
+        raise DataError(
+            f"The inputs must have all the sets that a task depends on: {needed}. Received: "
+            f"{_describe(data)}."
+        )
+    return unknown
 
 
 def check_not_empty(dataset):
@@ -99,10 +141,15 @@ def check_task_sets(model, task_sets):
 
 def check_turns(model, data):
     """Raises `DataError` unless the tasks of a model can take turns with a `SampledDataset`."""
+    if model.architecture is not None and model.architecture.fusions:
+        raise DataError(
+            "Tasks that take turns must not exchange features. Received: an architecture with "
+            f"{len(model.architecture.fusions)} fusions. Use `keras_mtl.data.join_tasks`."
+        )
     names = list(model.task_names)
     unknown = [task for task in data.tasks if task not in names]
     missing = [task for task in names if task not in data.tasks]
-    if unknown or missing:
+    if missing:
         raise DataError(
             f"`sample_tasks` must have data of the tasks {names}. Received: data of "
             f"{list(data.tasks)}." + (suggestion(unknown[0], names) if unknown else "")
@@ -119,11 +166,6 @@ def check_turns(model, data):
                 '`sampling="lagging"` goes by the tasks\' training accuracy, so that every task '
                 f"must have the metric {ACCURACY!r}. Received: none of {lacking[0]!r}."
             )
-    if model.architecture is not None and model.architecture.fusions:
-        raise DataError(
-            "Tasks that take turns must not exchange features. Received: an architecture with "
-            f"{len(model.architecture.fusions)} fusions. Use `keras_mtl.data.join_tasks`."
-        )
     settings = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     for name in ("use_ema", "gradient_accumulation_steps"):
         if getattr(settings, name, None):
@@ -165,20 +207,18 @@ def check_lasts(dataset, steps, epochs):
 
 
 def _check_inputs(model, x):
+    """Raises unless the inputs fit; returns the input sets that no task reads."""
     if None in model.input_specs:
-        return _check_one_input(x, model.input_specs[None])
-    names = list(model.input_specs)
-    if not isinstance(x, dict) or set(x) != set(names):
-        raise DataError(
-            f"The inputs must be a dict with one entry for each of {names}, since every task has "
-            f"its own. Received: {_describe(x)}. Use `keras_mtl.data.join_tasks`."
-        )
+        check_arrays(x, model.input_specs[None])
+        return []
+    unknown = check_sets(model, x)
     for name, specs in model.input_specs.items():
-        _check_one_input(x[name], specs, f" of set {name!r}")
-    return None
+        check_arrays(x[name], specs, f" of set {name!r}")
+    return unknown
 
 
-def _check_one_input(x, specs, where=""):
+def check_arrays(x, specs, where=""):
+    """Raises `DataError` unless inputs are as many as the specs, and of their shapes."""
     if isinstance(x, dict):
         names = [spec.name for spec in specs]
         missing = [name for name in names if name not in x]

@@ -11,6 +11,7 @@ from keras_mtl.models.extract import extract
 from keras_mtl.models.identity import of_architecture, of_layers
 from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
+from keras_mtl.models.task_parts import TaskParts
 from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.models.update_scales import update_scales
 from keras_mtl.task import Task, task_configs
@@ -56,6 +57,7 @@ class MultiTaskModel(TaskModel):
         super().__init__(tasks, name=name)
         self.seed = seed
         self.network = network
+        self._parts = TaskParts(network, self.input_sets)
         self.architecture = architecture
         self.frozen = tuple(frozen)
         self.input_names = input_names and tuple(input_names)
@@ -70,28 +72,32 @@ class MultiTaskModel(TaskModel):
         self.built = True
 
     def _specs(self, input_set):
-        tensors = keras.tree.flatten(self._structure(input_set))
+        tensors = keras.tree.flatten(self._parts.structure(input_set))
         names = self.input_names if input_set is not None and self.input_names else None
         return tuple(
             keras.KerasTensor(x.shape, x.dtype, name=name)
             for x, name in zip(tensors, names or [x.name for x in tensors], strict=True)
         )
 
-    def _structure(self, input_set):
-        return self.network.input if input_set is None else self.network.input[input_set]
-
     def call(self, inputs, training=None):
-        if None not in self.input_specs:
-            flat = self.flat_inputs(inputs)
-            inputs = {
-                name: keras.tree.pack_sequence_as(self._structure(name), tensors)
-                for name, tensors in flat.items()
-            }
+        if None in self.input_specs:
+            return self.network(inputs, training=training)
+        inputs = {
+            name: keras.tree.pack_sequence_as(self._parts.structure(name), tensors)
+            for name, tensors in self.flat_inputs(inputs).items()
+        }
         if self.step_task is not None:
             (own,) = inputs.values()
             network = self._task_steps.network(self.step_task)
             return {self.step_task: network(own, training=training)}
-        return self.network(inputs, training=training)
+        if len(inputs) == len(self.input_specs):
+            return self.network(inputs, training=training)
+        network = self._parts.from_sets(inputs)
+        needed = {name: inputs[name] for name in network.input}
+        return network(needed, training=training)
+
+    def needed_sets(self, task):
+        return self._parts.input_sets(task)
 
     @property
     def fusions(self):
@@ -176,16 +182,21 @@ class MultiTaskModel(TaskModel):
         return {**super().identity(), "kind": "network", **decided, "layers": layers}
 
     def task_network(self, task):
-        """A functional model of one task's path and head alone, from its own inputs."""
-        inputs = self._structure(self.input_sets[task])
-        return keras.Model(inputs, self.network.output[task], name=f"{self.name}.{task}")
+        """A functional model of one task's path and head alone.
+
+        It takes the task's own inputs. Where these are sets (`Task(inputs=...)`) and the task
+        depends on several, since columns exchange features, it takes a dict from set to inputs, of
+        the sets that `needed_sets(task)` says.
+        """
+        return self._parts.network_of(task, f"{self.name}.{task}")
 
     def extract(self, task):
         """A functional model of one task alone, without the channels that its masks leave out.
 
-        It has smaller kernels and the same outputs; its parameters and FLOPs are those that
-        `architecture.parameters(task)` and `architecture.flops(task)` say. Its weights are copies
-        of their own. Where a task uses no channel of an operator, one stays, read with zeros.
+        It takes what `task_network(task)` takes. It has smaller kernels and the same outputs; its
+        parameters and FLOPs are those that `architecture.parameters(task)` and
+        `architecture.flops(task)` say. Its weights are copies of their own. Where a task uses no
+        channel of an operator, one stays, read with zeros.
         """
         return extract(self.task_network(task), self.seed or 0, f"{self.name}.{task}")
 
@@ -201,11 +212,24 @@ class MultiTaskModel(TaskModel):
     def export(self, filepath, format="tf_saved_model", **options):
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.
 
-        A task's endpoint computes its own path only. The file loads with TensorFlow alone. Other
-        formats go to `keras.Model.export` of the network.
+        A task's endpoint computes its own path only, and takes the inputs that the path depends on.
+        The file loads with TensorFlow alone. Other formats go to `keras.Model.export` of the
+        network.
+
+        Args:
+            filepath: string or path. A folder.
+            format: string.
+            **options: `input_signature` and `verbose`, as in `keras.Model.export`; other formats
+                may have more.
         """
         if format != "tf_saved_model":
             return self.network.export(filepath, format=format, **options)
+        unknown = [name for name in options if name not in ("input_signature", "verbose")]
+        if unknown:
+            raise TypeError(
+                "`export` to a SavedModel must have no options but `input_signature` and "
+                f"`verbose`. Received: {unknown[0]}={options[unknown[0]]!r}."
+            )
         return export_saved_model(self, filepath, **options)
 
     def get_config(self):

@@ -291,17 +291,23 @@ class MultiTaskSearchModel(TaskModel):
     def call(self, inputs, training=None):
         phase, group = self._tracing or (self.phase, "weights")
         drawn = self.search.draw(self._moment(phase, group, bool(training)))
+        flat = self.flat_inputs(inputs)
+        tasks = {t: own for t, own in self.input_sets.items() if {*self.needed_sets(t)} <= {*flat}}
         features = assemble(
             self.graph,
             self.units,
-            self.input_sets,
+            tasks,
             self.search.resolve(phase, drawn),
             self.copies,
-            self.flat_inputs(inputs),
+            flat,
             self.search.fusions,
             self.search.gates(drawn),
         )
-        return {task: head(features[task]) for task, head in self.heads.items()}
+        return {task: self.heads[task](features[task]) for task in tasks}
+
+    def needed_sets(self, task):
+        # Which columns will exchange features is what a search is to find out.
+        return tuple(self.input_specs) if self.search.fusions else super().needed_sets(task)
 
     def _moment(self, phase, group, training):
         if self.plan is None:
@@ -420,16 +426,20 @@ class MultiTaskSearchModel(TaskModel):
         for name, value in rows.items():
             self._rows.terms[name].update_state(value)
 
+    def by_set(self, data, options, sample_weight):
+        return data  # `check_training_data` says what a search needs
+
     def check_training_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` unless `x` gives pairs of batches for the weights and the policy."""
         spec = getattr(x, "element_spec", None) if hasattr(x, "cardinality") else None
         pairs = isinstance(spec, tuple) and len(spec) == 2
         pairs = pairs and all(isinstance(part, tuple) and len(part) in (2, 3) for part in spec)
         if y is not None or not pairs:
+            given = "data" if isinstance(x, dict) and y is None else "(x, y)"
             raise DataError(
                 "`fit` of a search needs pairs of batches, one for the weights and one for the "
                 "policy. Received: plain data. Use "
-                "`fit(keras_mtl.data.search_split((x, y)), ...)`."
+                f"`fit(keras_mtl.data.search_split({given}), ...)`."
             )
         check_not_empty(x)
         for part in spec:

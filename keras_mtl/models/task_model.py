@@ -9,7 +9,8 @@ from keras import ops
 
 from keras_mtl.callbacks.backup_and_resume import BackupAndResume
 from keras_mtl.data.epoch_dataset import EpochDataset
-from keras_mtl.data.join_tasks import join_tasks
+from keras_mtl.data.joined_pass import JoinedPass
+from keras_mtl.data.sampled_dataset import SampledDataset
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
@@ -18,6 +19,7 @@ from keras_mtl.models.check_data import (
     check_names,
     check_not_empty,
     check_nothing_lost,
+    check_sets,
     check_task_sets,
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
@@ -26,6 +28,8 @@ from keras_mtl.models.identity import of_object, of_optimizers, of_tasks
 from keras_mtl.models.inner_layers import inner_layers
 from keras_mtl.models.multipliers import factors_of
 from keras_mtl.models.optimizers import check_optimizers
+from keras_mtl.models.set_data import for_prediction, for_training, is_by_set, once
+from keras_mtl.report import say
 from keras_mtl.task import check_tasks, input_sets
 
 
@@ -59,6 +63,7 @@ class TaskModel(IdentifiedModel):
         self._rows = None
         self._evaluating = False  # which rows Keras asks for after the last batch
         self._multipliers = {}
+        self._said_what_is_ignored = False
         self.step_task = None  # whose step is run or traced, where tasks take turns
 
     # What is trained ----------------------------------------------------------------------------
@@ -87,6 +92,13 @@ class TaskModel(IdentifiedModel):
     def input_sets(self):
         """Task -> the name of its own inputs, or `None` where all tasks read the same."""
         return input_sets(self.tasks)
+
+    def needed_sets(self, task):
+        """Tuple of the input sets that a task depends on: its own, unless features are exchanged.
+
+        `(None,)` where all tasks read the same input.
+        """
+        return (self.input_sets[task],)
 
     @property
     def loss_weighting(self):
@@ -170,10 +182,15 @@ class TaskModel(IdentifiedModel):
         return list(known.values())
 
     def flat_inputs(self, inputs):
-        """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`."""
+        """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`.
+
+        Without the sets that are not there: some tasks can be computed all the same.
+        """
+        if None not in self.input_specs and self.step_task is None:
+            check_sets(self, inputs, all_needed=False)
         flat = {}
         for name, specs in self.input_specs.items():
-            if self.step_task is not None and name not in inputs:
+            if name is not None and name not in inputs:
                 continue
             given = inputs if name is None else inputs[name]
             if isinstance(given, dict) and all(spec.name in given for spec in specs):
@@ -291,7 +308,7 @@ class TaskModel(IdentifiedModel):
         That is the number of present labels, or the sum of their weights where the loss says so.
         """
         tasks = self.step_tasks()
-        check_names("Labels", y, [task.name for task in tasks])
+        self.ignore(check_names("Labels", y, [task.name for task in tasks]))
         found = {}
         for task in tasks:
             weight = (sample_weight or {}).get(task.name)
@@ -358,7 +375,7 @@ class TaskModel(IdentifiedModel):
         return self.get_metrics_result()
 
     def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight, _ = tensorflow_step.never_empty(data)
         y_pred = self(x, training=False)
         self.compute_loss(x, y, y_pred, sample_weight, training=False)
         return self._rows.of_evaluation(self._total)
@@ -374,29 +391,28 @@ class TaskModel(IdentifiedModel):
 
         Args:
             x, y, sample_weight: arrays, or one dataset of `(x, y[, sample_weight])`; labels and
-                weights are dicts by task name.
+                weights are dicts by task name. Those of other tasks are ignored, and named once. Or
+                `x` alone, where tasks have inputs of their own: a dict from input set to `(x, y)`
+                or `(x, y, sample_weight)`, as `join_tasks` takes it.
             epochs: int.
             callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
             **options: of `keras.Model.fit`. `validation_data` may also be a dict from input set to
-                `(x, y)`, as `join_tasks` takes it.
+                its data.
 
         Raises:
             DataError: before the first step, when data does not fit the tasks.
             NonFiniteError: when an input, the loss or a gradient is NaN; variables keep their last
                 good values.
         """
+        if is_by_set(self, x, y):
+            x = self.by_set(x, options, sample_weight)
         self.check_training_data(x, y, sample_weight)
         check_task_sets(self, getattr(x, "task_sets", None))
-        sample_weight = _every_weight(y, sample_weight)
+        x, y, sample_weight = self._own_part(x, y, sample_weight)
         validation = options.get("validation_data")
-        if isinstance(validation, dict):
-            size = options.get("validation_batch_size") or getattr(x, "batch_size", 32)
-            validation = options["validation_data"] = join_tasks(validation, size, training=False)
         if validation is not None:
-            self._check_validation(validation)
-            if isinstance(validation, (tuple, list)) and len(validation) == 3:
-                x_val, y_val, weight = validation
-                options["validation_data"] = (x_val, y_val, _every_weight(y_val, weight))
+            size = options.get("validation_batch_size") or getattr(x, "batch_size", None)
+            options["validation_data"] = self._validation(validation, size)
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
@@ -416,8 +432,11 @@ class TaskModel(IdentifiedModel):
         if y is None:
             options["shuffle"] = False  # a dataset is in its order already
         if isinstance(x, EpochDataset):
-            options["steps_per_epoch"] = len(x)
-            x = x.stream(options.get("initial_epoch", 0))
+            # An epoch of fewer or more steps ends elsewhere in the data.
+            steps = options.get("steps_per_epoch") or len(x)
+            epoch, batch = divmod(options.get("initial_epoch", 0) * steps, len(x))
+            options["steps_per_epoch"] = steps
+            x = x.stream(epoch).skip(batch)
         with tensorflow_step.readable_errors(self):
             return super().fit(
                 x,
@@ -432,10 +451,17 @@ class TaskModel(IdentifiedModel):
         """Raises `DataError` when the data of `fit` does not fit."""
         self.check_data(x, y, sample_weight)
 
+    def by_set(self, data, options, sample_weight):
+        """Data for `fit` from a dict from input set to its part, and `options` without theirs."""
+        return for_training(self, data, options, sample_weight)
+
     def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
+        """`keras.Model.evaluate`; `x` alone may also be a dict by input set, as in `fit`."""
         if not options.get("_use_cached_eval_dataset"):
+            size = options.pop("batch_size", None) if is_by_set(self, x, y) else None
+            x = once(self, x, y, sample_weight, size)
             self.check_data(x, y, sample_weight)
-            sample_weight = _every_weight(y, sample_weight)
+            x, y, sample_weight = self._own_part(x, y, sample_weight)
         self._evaluating = True
         try:
             with tensorflow_step.readable_errors(self):
@@ -445,18 +471,47 @@ class TaskModel(IdentifiedModel):
 
     def train_on_batch(self, x, y=None, sample_weight=None, **options):
         self.check_training_data(x, y, sample_weight)
-        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        batch = map(_tensors, self._own_part(x, y, sample_weight))
         with tensorflow_step.readable_errors(self):
             return super().train_on_batch(*batch, **options)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **options):
         self.check_data(x, y, sample_weight)
-        batch = _tensors(x), _tensors(y), _tensors(_every_weight(y, sample_weight))
+        batch = map(_tensors, self._own_part(x, y, sample_weight))
         with tensorflow_step.readable_errors(self):
             return super().test_on_batch(*batch, **options)
 
+    def predict(self, x, batch_size=None, **options):
+        """`keras.Model.predict`; a dict from task to the predictions.
+
+        Where tasks have inputs of their own, a task has as many predictions as its set has
+        examples.
+
+        Args:
+            x: array or arrays, or a dataset. Where tasks have inputs of their own: a dict from
+                input set to `x`, or to `(x, y)` as in `evaluate`. Where sets are missing, only the
+                tasks that depend on none of them are predicted.
+            batch_size: int or `None`.
+            **options: of `keras.Model.predict`.
+        """
+        if is_by_set(self, x):
+            x, batch_size = for_prediction(self, x, batch_size), None
+        data = once(self, x)
+        if isinstance(data, JoinedPass):
+            data = data.of_sets(self.input_specs)
+            check_sets(self, dict.fromkeys(data.num_examples), all_needed=False)
+            x = data.batches()
+        with tensorflow_step.readable_errors(self):
+            found = super().predict(x, batch_size=batch_size, **options)
+        if not isinstance(data, JoinedPass):
+            return found
+        sizes = {task: data.num_examples[self.input_sets[task]] for task in found}
+        return {task: outputs[: sizes[task]] for task, outputs in found.items()}
+
     def check_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""
+        if is_by_set(self, x, y):
+            x = once(self, x, y, sample_weight)
         if y is not None:
             lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
             if len(lengths) > 1:
@@ -468,17 +523,39 @@ class TaskModel(IdentifiedModel):
         elif hasattr(x, "element_spec"):
             check_not_empty(x)
             check_batches(self, x.element_spec)
-        elif x is None or hasattr(x, "shape"):
+        elif x is None or hasattr(x, "shape") or isinstance(x, (dict, list, tuple)):
             raise DataError(
                 "`fit` needs labels: `fit(x, y)` with a dict of labels by task, or a dataset of "
                 "`(x, y)`. Received: inputs alone."
             )
 
-    def _check_validation(self, data):
-        if hasattr(data, "element_spec"):
-            self.check_data(data)
-        elif isinstance(data, (tuple, list)):
-            self.check_data(*data)
+    def _validation(self, data, batch_size):
+        """The validation data that Keras is to get, once they are found to fit."""
+        data = once(self, data, batch_size=batch_size)
+        parts = data if isinstance(data, (tuple, list)) else (data,)
+        self.check_data(*parts)
+        own = self._own_part(*parts)
+        return tuple(part for part in own if part is not None) if own[1] is not None else own[0]
+
+    def _own_part(self, x, y=None, sample_weight=None):
+        """Data without what belongs to tasks that are not the model's."""
+        if y is not None:
+            y = {task: y[task] for task in self.task_names}
+            return x, y, _every_weight(y, sample_weight)
+        if isinstance(x, SampledDataset):
+            return x.of_tasks(self.task_names), None, sample_weight
+        if isinstance(x, (EpochDataset, JoinedPass)):
+            x = x.of_sets(self.input_specs)
+        return x.batches() if isinstance(x, JoinedPass) else x, None, sample_weight
+
+    def ignore(self, labels, sets=()):
+        """Says, once, what of the data belongs to tasks that are not the model's."""
+        if self._said_what_is_ignored or not (labels or sets):
+            return
+        self._said_what_is_ignored = True
+        found = [f"labels of {list(labels)}"] if labels else []
+        found += [f"inputs of {list(sets)}"] if sets else []
+        say(f"Ignored: {' and '.join(found)}. The model has the tasks {list(self.task_names)}.")
 
 
 def _every_weight(y, sample_weight):

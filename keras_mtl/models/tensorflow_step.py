@@ -4,6 +4,7 @@ import contextlib
 import numbers
 import re
 import types
+import typing
 
 import keras
 import numpy as np
@@ -46,7 +47,7 @@ def update(
 
     Args:
         model: `TaskModel`.
-        batch: `(x, y, sample_weight)`, from `checked`.
+        batch: `Batch`, from `checked`.
         variables: list of variables to move.
         optimizer: Keras optimizer.
         statistics: list of the variables that a forward pass moves.
@@ -56,7 +57,7 @@ def update(
             decay would change: a number, or an array or variable that broadcasts to it. 0 keeps a
             value bit for bit; with the number 0 or an array of zeros no gradient is computed.
     """
-    x, y, sample_weight = batch
+    x, y, sample_weight, empty = batch
     variables = [v for v in variables if not _is_number(scales.get(id(v)), 0.0)]
     values = [variable.value for variable in variables]
     before = _values(statistics)
@@ -72,6 +73,8 @@ def update(
         scaled = optimizer.scale_loss(total)
     # The statistics wait for the checks too: they go back to what they were, and on afterwards.
     after = _values(statistics)
+    if empty is not None:
+        after = [tf.where(empty, b, a) for a, b in zip(after, before, strict=True)]
     _assign(statistics, before)
     gradients = tape.gradient(scaled, values)
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
@@ -175,18 +178,63 @@ def unless_partly_missing(tensor, wrong, metric=None, *, task):
         return tf.identity(tensor)
 
 
+class Batch(typing.NamedTuple):
+    """What a step is made on.
+
+    Args:
+        x: inputs.
+        y: dict from task to labels.
+        sample_weight: dict from task to weights, or `None`.
+        empty: truth value, a tensor, of whether this replica of a distributed step has no example
+            and `x` is made up; `None` without distribution.
+    """
+
+    x: typing.Any
+    y: typing.Any
+    sample_weight: typing.Any
+    empty: typing.Any = None
+
+
 def checked(batches):
-    """Hands batches on when all inputs of all of them are finite."""
-    batches = [keras.utils.unpack_x_y_sample_weight(batch) for batch in batches]
-    inputs = [tensor for x, _, _ in batches for tensor in tf.nest.flatten(x)]
+    """Hands batches on, as `Batch`, when all inputs of all of them are finite."""
+    batches = [never_empty(batch) for batch in batches]
+    inputs = [tensor for batch in batches for tensor in tf.nest.flatten(batch.x)]
     checks = [_finite(x, "the input") for x in inputs if x.dtype.is_floating]
     with tf.control_dependencies(checks):
-        return [(tf.nest.map_structure(tf.identity, x), y, w) for x, y, w in batches]
+        return [batch._replace(x=tf.nest.map_structure(tf.identity, batch.x)) for batch in batches]
+
+
+def never_empty(data):
+    """The `Batch` of one replica, with a row of weight 0 where it has no example.
+
+    A last batch may be smaller than the number of replicas. Means over no example, such as those of
+    normalization layers, are NaN; a row that does not count leaves loss, metrics and gradients to
+    the replicas that have examples.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if replicas() == 1:
+        return Batch(x, y, sample_weight)
+    rows = tf.shape(tf.nest.flatten(x)[0])[0]
+    empty = tf.equal(rows, 0)
+    added = tf.cast(empty, rows.dtype)
+
+    def filled(tensor):
+        more = tf.zeros(tf.concat([added[None], tf.shape(tensor)[1:]], 0), tensor.dtype)
+        return tf.ensure_shape(tf.concat([tensor, more], 0), (None, *tensor.shape[1:]))
+
+    given = sample_weight or {}
+    weights = {task: given.get(task, tf.ones(rows[None])) for task in y}
+    return Batch(*tf.nest.map_structure(filled, (x, y, weights)), empty)
 
 
 def replicas():
     """The number of replicas of a distributed step; 1 without distribution."""
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replicas_of(model):
+    """The number of replicas that a model is trained on."""
+    return model.distribute_strategy.num_replicas_in_sync
 
 
 def summed_over_replicas(tensor):
@@ -232,6 +280,13 @@ def readable_errors(model):
         if found := re.search(_PARTLY + r"([\w.-]+):(\d*);", message):
             (task,) = [task for task in model.tasks if task.name == found[1]]
             raise DataError(task.refusal(int(found[2]) if found[2] else None)) from None
+        if "operation AddN" in message and replicas_of(model) > 1:
+            # Keras takes the mean of the replicas' first examples to see what they are like.
+            raise DataError(
+                f"The first batch must divide evenly among the {replicas_of(model)} replicas. "
+                "Received: one that does not. Use a batch size that is a multiple of "
+                f"{replicas_of(model)} and not larger than the data."
+            ) from None
         if _MARK not in message:
             raise
         what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")

@@ -265,7 +265,7 @@ def test_wrong_layout():
     assert message(lambda: search_split(as_dataset((x, x))), TypeError) == (
         layout + "(TensorSpec of shape (None, 1), TensorSpec of shape (None, 1))."
     )
-    assert message(lambda: search_split((x, {"a": [1, 2]})), TypeError) == (
+    assert message(lambda: search_split((x, {"a": [[1], [1, 2]]})), TypeError) == (
         "`data` must hold arrays whose first dimension counts the examples. "
         "Received: data=(ndarray of shape (10, 1), {'a': list})."
     )

@@ -68,7 +68,7 @@ def without(y, name):
 
 LABELS = {
     "unknown": (
-        lambda y: {**y, "clases": y["classes"]},
+        lambda y: {"value": y["value"], "clases": y["classes"]},
         "Labels must be for the tasks ['classes', 'value']. Received: labels for the unknown task "
         "'clases'. Did you mean 'classes'?",
     ),
