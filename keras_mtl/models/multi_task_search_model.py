@@ -219,7 +219,7 @@ class MultiTaskSearchModel(TaskModel):
 
     def _moment(self, phase, group, training):
         if self.plan is None:
-            return Moment(phase, group, self.step, ops.ones(()), training, self.seed)
+            return Moment(phase, group, self.step, ops.ones((), "float32"), training, self.seed)
         steps = float(tensorflow_step.read_now(self._planned).prod())
         return Moment(
             phase,

@@ -1,6 +1,7 @@
 """TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -177,7 +178,8 @@ class TaskModel(IdentifiedModel):
         self._multipliers = dict(multipliers or {})
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
-        mean = keras.metrics.Mean
+        # Whatever `floatx` is: counts in half precision would soon stop growing.
+        mean = functools.partial(keras.metrics.Mean, dtype="float32")
         self._rows = Rows(
             loss=mean(name="loss"),
             tasks={task.name: mean(name=f"{task.name}_loss") for task in self.tasks},
