@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.class_weights import checked_class_weight, weights_by_class
 from keras_mtl.logits import check_logits
 
 _RESERVED = {
@@ -83,6 +84,8 @@ class Task:
         inputs: string or `None`. Where tasks have data of their own: the name of the input set that
             this task reads, as in `keras_mtl.data.join_tasks`; tasks may share a set. `None`: all
             tasks read the same input.
+        class_weight: dict from class number to a factor of the loss of its labels, or `None`; 1
+            for classes that are not in it. The loss and weighted metrics see it as sample weights.
 
     Raises:
         TypeError, ValueError: when a part is of the wrong kind, or the name cannot be used.
@@ -96,7 +99,18 @@ class Task:
     [[1.0], [0.0]]
     """
 
-    def __init__(self, name, head, loss, metrics=(), *, weight=1.0, ignore=None, inputs=None):
+    def __init__(
+        self,
+        name,
+        head,
+        loss,
+        metrics=(),
+        *,
+        weight=1.0,
+        ignore=None,
+        inputs=None,
+        class_weight=None,
+    ):
         self.name = _check_name(name)
         if not isinstance(head, keras.layers.Layer):
             raise TypeError(
@@ -124,6 +138,7 @@ class Task:
         self.weight = float(weight)
         self.ignore = ignore
         self.inputs = _check_inputs(inputs, name)
+        self.class_weight = checked_class_weight(class_weight, name)
 
     def __repr__(self):
         return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
@@ -150,8 +165,12 @@ class Task:
 
         Missing labels have weight and presence 0, and a loss that is finite.
         """
+        return self._per_label(y_true, y_pred, sample_weight, self.class_weight)
+
+    def _per_label(self, y_true, y_pred, sample_weight, class_weight):
         labels, present = self.labels(y_true, sample_weight)
         y_pred = ops.cast(y_pred, "float32")
+        sample_weight = weights_by_class(class_weight, self.loss, labels, y_pred, sample_weight)
         if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
             labels, present = ops.expand_dims(labels, -1), ops.expand_dims(present, -1)
         if keras.backend.is_float_dtype(labels.dtype):
@@ -171,7 +190,7 @@ class Task:
         y_pred = ops.cast(y_pred, "float32")
         if len(y_pred.shape) == len(labels.shape) + 1 and y_pred.shape[-1] == 1:
             labels = ops.expand_dims(labels, -1)
-        _, weight, _ = self.loss_per_label(y_true, y_pred, sample_weight)
+        _, weight, _ = self._per_label(y_true, y_pred, sample_weight, class_weight=None)
         for metric in metrics:
             metric.update_state(labels, y_pred, sample_weight=weight)
 
@@ -196,6 +215,8 @@ class Task:
             "weight": self.weight,
             "ignore": self.ignore,
             "inputs": self.inputs,
+            # As pairs: JSON makes texts of the keys of a dict.
+            "class_weight": self.class_weight and [list(x) for x in self.class_weight.items()],
         }
 
     @classmethod
@@ -203,6 +224,8 @@ class Task:
         config = dict(config)
         for part in ("head", "loss", "metrics"):
             config[part] = keras.saving.deserialize_keras_object(config[part])
+        if config["class_weight"] is not None:
+            config["class_weight"] = dict(config["class_weight"])
         return cls(**config)
 
 

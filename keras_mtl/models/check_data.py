@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
+from keras_mtl.models.labels import batch_by_task
 from keras_mtl.report import say
 
 ACCURACY = "accuracy"  # the name of the metric by which lagging tasks are found
@@ -18,6 +19,7 @@ def check_batches(model, data, *, batched=True):
         data: nested structure of arrays or of specs with a `shape`.
         batched: bool. Whether shapes have a batch axis.
     """
+    data = batch_by_task(model.tasks, data)
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise DataError(
             "The data must be `(x, y)` or `(x, y, sample_weight)`, with labels for every task. "
@@ -31,6 +33,7 @@ def check_batches(model, data, *, batched=True):
         check_names("Sample weights", data[2], names, all_needed=False)
     weights = (data[2] if len(data) == 3 else None) or {}
     for task in model.tasks:
+        _check_class_weight(task, model.output_specs[task.name], y[task.name])
         _check_labels(task, model.output_specs[task.name], y[task.name])
         _check_weights(task, model.output_specs[task.name], y[task.name], weights.get(task.name))
 
@@ -194,6 +197,19 @@ def _check_labels(task, output, labels):
             f"The loss of task {task.name!r} must return one value per label. Received: shape "
             f"{tuple(values.shape)} for labels of shape {('batch', *given)}. Let it not take the "
             "mean over the batch."
+        )
+
+
+def _check_class_weight(task, output, labels):
+    """Refuses weights by class where a label has several classes at once."""
+    binary = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
+    shape = _shape(labels)
+    several = isinstance(task.loss, binary) and shape is not None and output.shape[-1] != 1
+    if task.class_weight and several and len(shape) == len(output.shape):
+        raise DataError(
+            f"`class_weight` of task {task.name!r} must have one class for every label. Received: "
+            f"loss {task.loss.name!r} with {output.shape[-1]} outputs, each of which is a class. "
+            "Use sample weights, or a task for each output."
         )
 
 

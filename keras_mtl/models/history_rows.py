@@ -40,7 +40,7 @@ class Rows:
         """
         means = {task: row.result() for task, row in self.tasks.items()}
         present = {
-            task: ops.minimum(ops.convert_to_tensor(row.count), 1.0)
+            task: ops.cast(ops.convert_to_tensor(row.count) > 0, "float32")
             for task, row in self.tasks.items()
         }
         loss = total(means, present) + self.loss.result()

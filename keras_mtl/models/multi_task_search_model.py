@@ -275,7 +275,7 @@ class MultiTaskSearchModel(TaskModel):
         return changed
 
     def train_step(self, data):
-        batches = dict(zip(("weights", "policy"), tensorflow_step.checked(data), strict=True))
+        batches = dict(zip(("weights", "policy"), tensorflow_step.checked(self, data), strict=True))
         phase, _ = self._tracing
         loss = None
         for group in phase.updates:

@@ -21,6 +21,7 @@ from keras_mtl.models.check_data import (
 )
 from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.labels import by_task, check_labels
 from keras_mtl.models.multipliers import factors_of
 from keras_mtl.task import check_tasks, input_sets
 
@@ -207,6 +208,13 @@ class TaskModel(IdentifiedModel):
                 f"Received: steps_per_execution={options['steps_per_execution']}."
             )
 
+    def _refuse_class_weight(self, options):
+        if options.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` must be given to the task: `keras_mtl.Task(..., "
+                "class_weight={0: 1.0, 1: 5.0})`. Received: class_weight in `fit`."
+            )
+
     def term_names(self):
         """Names of the rows that `history` has beside losses and metrics."""
         return ()
@@ -291,7 +299,7 @@ class TaskModel(IdentifiedModel):
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
     def train_step(self, data):
-        (batch,) = tensorflow_step.checked([data])
+        (batch,) = tensorflow_step.checked(self, [data])
         tensorflow_step.update(
             self,
             batch,
@@ -303,7 +311,7 @@ class TaskModel(IdentifiedModel):
         return self.get_metrics_result()
 
     def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = tensorflow_step.with_checked_labels(self, data)
         y_pred = self(x, training=False)
         self.compute_loss(x, y, y_pred, sample_weight, training=False)
         return self._rows.of_evaluation(self._total)
@@ -319,7 +327,8 @@ class TaskModel(IdentifiedModel):
 
         Args:
             x, y, sample_weight: arrays, or one dataset of `(x, y[, sample_weight])`; labels and
-                weights are dicts by task name.
+                weights are dicts by task name, or plain where the model has one task. (`predict`
+                returns a dict in any case.)
             epochs: int.
             callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
             **options: of `keras.Model.fit`. `validation_data` may also be a dict from input set to
@@ -330,6 +339,8 @@ class TaskModel(IdentifiedModel):
             NonFiniteError: when an input, the loss or a gradient is NaN; variables keep their last
                 good values.
         """
+        self._refuse_class_weight(options)
+        y, sample_weight = by_task(self.tasks, y, sample_weight)
         self.check_training_data(x, y, sample_weight)
         check_task_sets(self, getattr(x, "task_sets", None))
         sample_weight = _every_weight(y, sample_weight)
@@ -339,8 +350,9 @@ class TaskModel(IdentifiedModel):
             validation = options["validation_data"] = join_tasks(validation, size, training=False)
         if validation is not None:
             self._check_validation(validation)
-            if isinstance(validation, (tuple, list)) and len(validation) == 3:
-                x_val, y_val, weight = validation
+            if isinstance(validation, (tuple, list)):
+                x_val, *labels = validation
+                y_val, weight = by_task(self.tasks, *labels)
                 options["validation_data"] = (x_val, y_val, _every_weight(y_val, weight))
         callbacks = list(callbacks or [])
         # Backups come last: they save what the other callbacks made of the epoch.
@@ -378,6 +390,7 @@ class TaskModel(IdentifiedModel):
 
     def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
         if not options.get("_use_cached_eval_dataset"):
+            y, sample_weight = by_task(self.tasks, y, sample_weight)
             self.check_data(x, y, sample_weight)
             sample_weight = _every_weight(y, sample_weight)
         self._evaluating = True
@@ -390,6 +403,7 @@ class TaskModel(IdentifiedModel):
     def check_data(self, x, y=None, sample_weight=None):
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""
         if y is not None:
+            y, sample_weight = by_task(self.tasks, y, sample_weight)
             lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
             if len(lengths) > 1:
                 raise DataError(
@@ -397,6 +411,9 @@ class TaskModel(IdentifiedModel):
                 )
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             check_batches(self, keras.tree.map_structure(_as_array, arrays))
+            for task in self.tasks:
+                weight = (sample_weight or {}).get(task.name)
+                check_labels(task, self.output_specs[task.name], y[task.name], weight)
         elif hasattr(x, "element_spec"):
             check_not_empty(x)
             check_batches(self, x.element_spec)

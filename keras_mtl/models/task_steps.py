@@ -124,7 +124,7 @@ class TaskSteps:
     def train_step(self, data):
         """One update of what the task uses; traced once for every task."""
         model, task = self.model, self.model.step_task
-        (batch,) = tensorflow_step.checked([data])
+        (batch,) = tensorflow_step.checked(model, [data])
         layers = [layer for layer in self.network(task).layers if layer.trainable]
         loss = tensorflow_step.update(
             model,

@@ -2,17 +2,20 @@
 
 import contextlib
 import numbers
+import re
 import types
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mtl.errors import NonFiniteError
+from keras_mtl.errors import DataError, NonFiniteError
+from keras_mtl.models import labels
 
 INFINITE = int(tf.data.INFINITE_CARDINALITY)
 
 _MARK = "keras_mtl found a non-finite value: "
+_UNKNOWN = "keras_mtl found an unknown label of the task "
 
 
 def update(
@@ -142,13 +145,45 @@ def _finite(tensor, what):
     )
 
 
-def checked(batches):
-    """Hands batches on when all inputs of all of them are finite."""
-    batches = [keras.utils.unpack_x_y_sample_weight(batch) for batch in batches]
+def checked(model, batches):
+    """Hands batches on, with labels by task, when inputs are finite and class numbers are known."""
+    batches = [_unpacked(model, batch) for batch in batches]
     inputs = [tensor for x, _, _ in batches for tensor in tf.nest.flatten(x)]
     checks = [_finite(x, "the input") for x in inputs if x.dtype.is_floating]
+    checks += [check for _, y, weights in batches for check in _known(model, y, weights)]
+    return [(_after(checks, x), y, weights) for x, y, weights in batches]
+
+
+def with_checked_labels(model, data):
+    """Hands a batch on, with labels by task, when class numbers are known."""
+    x, y, weights = _unpacked(model, data)
+    return _after(_known(model, y, weights), x), y, weights
+
+
+def _unpacked(model, data):
+    batch = keras.utils.unpack_x_y_sample_weight(data)
+    return labels.batch_by_task(model.step_tasks(), batch)
+
+
+def _after(checks, tensors):
     with tf.control_dependencies(checks):
-        return [(tf.nest.map_structure(tf.identity, x), y, w) for x, y, w in batches]
+        return tf.nest.map_structure(tf.identity, tensors)
+
+
+def _known(model, y, weights):
+    """Checks that labels are in the range of their tasks' losses; a GPU would make NaN of them."""
+    checks = []
+    for task in model.step_tasks():
+        limits = labels.label_range(task, model.output_specs[task.name])
+        if limits is None or not isinstance(y, dict) or task.name not in y:
+            continue
+        weight = (weights or {}).get(task.name)
+        values, wrong = labels.wrong_labels(task, y[task.name], weight, limits)
+        low, high = tf.reduce_min(values), tf.reduce_max(values)
+        found = tf.where(low < 0, low, high)
+        mark = f"{_UNKNOWN}{task.name}:"
+        checks.append(tf.debugging.Assert(~tf.reduce_any(wrong), [mark, found], name="known"))
+    return checks
 
 
 def replicas():
@@ -182,11 +217,15 @@ def read_now(variable):
 
 @contextlib.contextmanager
 def readable_errors(model):
-    """Turns TensorFlow's report of a non-finite value into one sentence."""
+    """Turns TensorFlow's report of a check that failed in a step into one sentence."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         message = str(error)
+        if found := re.search(_UNKNOWN + r"([\w.-]+):\D*?(-?\d[\d.]*(?:e[-+]?\d+)?)", message):
+            (task,) = [task for task in model.tasks if task.name == found[1]]
+            output = model.output_specs[task.name]
+            raise DataError(labels.refusal(task, float(found[2]), output)) from None
         if _MARK not in message:
             raise
         what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")
