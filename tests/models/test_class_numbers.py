@@ -79,18 +79,17 @@ def test_arrays_are_looked_at_before_the_first_step(model, y):
 
 @pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("make", [batches, Batches])
-def test_batches_are_looked_at_before_they_move_anything(make, eager):
+def test_batches_are_looked_at_before_they_move_anything(make, eager, values_of, same):
     model = built(task(), eager=eager)
     y = np.arange(8)
     y[1] = -1
     data = make(y) if make is batches else Batches({"kind": y})
-    before = [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+    before = values_of([*model.variables, *model.optimizer.variables])
     for call in (model.fit, model.evaluate):
         with pytest.raises(DataError, match=f"^{re.escape(message(-1))}$"):
             call(data, verbose=0)
-    after = [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
-    for old, new in zip(before, after, strict=True):
-        np.testing.assert_array_equal(old, new)
+    after = values_of([*model.variables, *model.optimizer.variables])
+    assert same(before, after)
 
 
 def test_a_search_looks_at_both_batches():
