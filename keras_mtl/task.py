@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_mtl import saved_parts
+from keras_mtl.class_weights import checked_class_weight, weights_by_class
 from keras_mtl.errors import DataError
 from keras_mtl.logits import check_logits
 from keras_mtl.presence import (
@@ -83,6 +84,8 @@ class Task:
             this task reads, as in `keras_mtl.data.join_tasks`; tasks may share a set. `None`: all
             tasks read the same input.
         weighted_metrics: like `metrics`; they see the sample weights.
+        class_weight: dict from class number to a factor of the loss of its labels, or `None`; 1
+            for classes that are not in it. The loss and weighted metrics see it as sample weights.
 
     Raises:
         TypeError, ValueError: when a part is of the wrong kind, or the name cannot be used.
@@ -118,6 +121,7 @@ class Task:
         ignore=None,
         inputs=None,
         weighted_metrics=(),
+        class_weight=None,
     ):
         self.name = _check_name(name)
         if not isinstance(head, keras.layers.Layer):
@@ -148,6 +152,7 @@ class Task:
         ignored = (ignore, settings_of(self.loss).get("ignore_class"))
         self._missing = [value for value in ignored if value is not None]
         self.inputs = _check_inputs(inputs, name)
+        self.class_weight = checked_class_weight(class_weight, name)
 
     def __repr__(self):
         return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
@@ -281,11 +286,12 @@ class Task:
         sample_weight = masked_weight(sample_weight, y_pred, len(y_true.shape))
         labels, present = self.labels(y_true, sample_weight)
         y_pred = ops.convert_to_tensor(y_pred)
+        weight = weights_by_class(self.class_weight, self.loss, labels, y_pred, sample_weight)
         ends = self._declared_axes in (None, (-1,), (len(y_pred.shape) - 1,))
         fewer = len(y_pred.shape) == len(labels.shape) + 1
         if fewer and y_pred.shape[-1] == 1 and (ends or len(self._declared_axes) > 1):
             labels, present = ops.expand_dims(labels, -1), ops.expand_dims(present, -1)
-        return labels, y_pred, present, sample_weight
+        return labels, y_pred, present, weight
 
     def _channel(self, labels, y_pred):
         """The axis that holds the channels of one label, in a set; empty for class numbers."""
@@ -419,6 +425,8 @@ class Task:
             "ignore": self.ignore,
             "inputs": self.inputs,
             "weighted_metrics": [saved_parts.to_config(m) for m in self.weighted_metrics],
+            # As pairs: JSON makes texts of the keys of a dict.
+            "class_weight": self.class_weight and [list(x) for x in self.class_weight.items()],
         }
 
     @classmethod
@@ -432,6 +440,8 @@ class Task:
         config["loss"] = saved_parts.loss_from_config(config["loss"])
         for part in ("metrics", "weighted_metrics"):
             config[part] = [saved_parts.metric_from_config(m) for m in config.get(part, ())]
+        if config.get("class_weight") is not None:
+            config["class_weight"] = dict(config["class_weight"])
         return cls(**config)
 
 

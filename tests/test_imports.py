@@ -8,7 +8,16 @@ import keras_mtl
 ROOT = pathlib.Path(keras_mtl.__file__).parent
 # A module may import modules of its own layer and of layers below it.
 LAYERS = [
-    {"checks", "errors", "logits", "optional", "report", "version", "versioned_json"},
+    {
+        "checks",
+        "class_weights",
+        "errors",
+        "logits",
+        "optional",
+        "report",
+        "version",
+        "versioned_json",
+    },
     {"channel_use", "fusion"},
     {"presence", "settings"},
     {"task_loss"},

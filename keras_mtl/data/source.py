@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 _TUPLE = "a tuple `(x, y)` or `(x, y, sample_weight)` with `y` "
-_BY_TASK = _TUPLE + "a dict from task name to labels"
+_BY_TASK = _TUPLE + "a dict from task name to labels, or the labels of the only task"
 _OF_A_SET = _TUPLE + "an array or a dict from task name to labels"
 
 
@@ -111,9 +111,7 @@ def _by_task(batch, name):
 def _check_layout(data, where, layout):
     """`data` is a tuple of arrays, or the `element_spec` of a dataset."""
     fits = isinstance(data, tuple) and len(data) in (2, 3)
-    if fits and layout == _BY_TASK:
-        fits = isinstance(data[1], dict)
-    elif fits:
+    if fits:
         fits = not any(isinstance(part, (tuple, list)) for part in data[1:])
     if not fits:
         raise TypeError(

@@ -8,6 +8,7 @@ import numpy as np
 from keras_mtl import saved_parts
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
+from keras_mtl.models.labels import batch_by_task
 from keras_mtl.report import say
 from keras_mtl.task_loss import declared_axes
 
@@ -22,6 +23,7 @@ def check_batches(model, data, *, batched=True):
         data: nested structure of arrays or of specs with a `shape`.
         batched: bool. Whether shapes have a batch axis.
     """
+    data = batch_by_task(model.tasks, data)
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise DataError(
             "The data must be `(x, y)` or `(x, y, sample_weight)`, with labels for every task. "
@@ -38,6 +40,7 @@ def check_batches(model, data, *, batched=True):
     check_nothing_lost(model.tasks)
     for task in model.tasks:
         rows = model.output_specs[task.name], y[task.name], weights.get(task.name)
+        _check_class_weight(task, *rows[:2])
         _check_labels(task, *rows[:2])
         _check_weights(task, *rows)
         _check_missing(task, *rows)
@@ -292,6 +295,19 @@ def _made_up(labels, *shapes):
     yield np.ones((count, *shapes[0]), label_type)
     yield np.full((count, *shapes[1]), 0.5, "float32")
     yield from (np.ones((count, *shape), "float32") for shape in shapes[2:])
+
+
+def _check_class_weight(task, output, labels):
+    """Refuses weights by class where a label has several classes at once."""
+    binary = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
+    shape = _shape(labels)
+    several = isinstance(task.loss, binary) and shape is not None and output.shape[-1] != 1
+    if task.class_weight and several and len(shape) == len(output.shape):
+        raise DataError(
+            f"`class_weight` of task {task.name!r} must have one class for every label. Received: "
+            f"loss {task.loss.name!r} with {output.shape[-1]} outputs, each of which is a class. "
+            "Use sample weights, or a task for each output."
+        )
 
 
 def _check_weights(task, output, labels, weights):

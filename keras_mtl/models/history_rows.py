@@ -40,12 +40,12 @@ class Rows:
             total: function of the tasks' mean losses, and of which of them are present (1 or 0),
                 that returns their total.
         """
-        means = {task: ops.cast(row.result(), "float32") for task, row in self.tasks.items()}
+        means = {task: row.result() for task, row in self.tasks.items()}
         present = {
-            task: ops.cast(ops.minimum(ops.convert_to_tensor(row.count), 1), "float32")
+            task: ops.cast(ops.convert_to_tensor(row.count) > 0, "float32")
             for task, row in self.tasks.items()
         }
-        loss = total(means, present) + ops.cast(self.loss.result(), "float32")
+        loss = total(means, present) + self.loss.result()
         return {self.loss.name: loss, **{row.name: row.result() for row in self._of_tasks()}}
 
     def _of_tasks(self):

@@ -311,7 +311,7 @@ class MultiTaskSearchModel(TaskModel):
 
     def _moment(self, phase, group, training):
         if self.plan is None:
-            return Moment(phase, group, self.step, ops.ones(()), training, self.seed)
+            return Moment(phase, group, self.step, ops.ones((), "float32"), training, self.seed)
         epochs, steps = self.planned
         return Moment(
             phase,
@@ -370,7 +370,7 @@ class MultiTaskSearchModel(TaskModel):
         return changed
 
     def train_step(self, data):
-        batches = dict(zip(("weights", "policy"), tensorflow_step.checked(data), strict=True))
+        batches = dict(zip(("weights", "policy"), tensorflow_step.checked(self, data), strict=True))
         phase, _ = self._tracing
         loss = None
         try:

@@ -26,6 +26,7 @@ from keras_mtl.models.history_rows import EpochEnd, Rows
 from keras_mtl.models.identified_model import IdentifiedModel
 from keras_mtl.models.identity import of_object, of_optimizers, of_tasks
 from keras_mtl.models.inner_layers import inner_layers
+from keras_mtl.models.labels import by_task, check_labels
 from keras_mtl.models.multipliers import factors_of
 from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.models.set_data import for_prediction, for_training, is_by_set, once
@@ -231,7 +232,8 @@ class TaskModel(IdentifiedModel):
         self._multipliers = dict(multipliers or {})
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
-        mean = keras.metrics.Mean
+        # Whatever `floatx` is: counts in half precision would soon stop growing.
+        mean = functools.partial(keras.metrics.Mean, dtype="float32")
         self._rows = Rows(
             loss=mean(name="loss"),
             tasks={task.name: mean(name=f"{task.name}_loss") for task in self.tasks},
@@ -270,6 +272,13 @@ class TaskModel(IdentifiedModel):
             "multipliers": [f"{key}: {factor}" for key, factor in multipliers],
             **of_optimizers({name: getattr(self, name, None) for name in names}),
         }
+
+    def _refuse_class_weight(self, options):
+        if options.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` must be given to the task: `keras_mtl.Task(..., "
+                "class_weight={0: 1.0, 1: 5.0})`. Received: class_weight in `fit`."
+            )
 
     def term_names(self):
         """Names of the rows that `history` has beside losses and metrics."""
@@ -363,7 +372,7 @@ class TaskModel(IdentifiedModel):
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
     def train_step(self, data):
-        (batch,) = tensorflow_step.checked([data])
+        (batch,) = tensorflow_step.checked(self, [data])
         tensorflow_step.update(
             self,
             batch,
@@ -375,7 +384,7 @@ class TaskModel(IdentifiedModel):
         return self.get_metrics_result()
 
     def test_step(self, data):
-        x, y, sample_weight, _ = tensorflow_step.never_empty(data)
+        x, y, sample_weight, _ = tensorflow_step.with_known_labels(self, data)
         y_pred = self(x, training=False)
         self.compute_loss(x, y, y_pred, sample_weight, training=False)
         return self._rows.of_evaluation(self._total)
@@ -391,7 +400,8 @@ class TaskModel(IdentifiedModel):
 
         Args:
             x, y, sample_weight: arrays, or one dataset of `(x, y[, sample_weight])`; labels and
-                weights are dicts by task name. Those of other tasks are ignored, and named once. Or
+                weights are dicts by task name, or plain where the model has one task. (`predict`
+                returns a dict in any case.) Labels of other tasks are ignored, and named once. Or
                 `x` alone, where tasks have inputs of their own: a dict from input set to `(x, y)`
                 or `(x, y, sample_weight)`, as `join_tasks` takes it.
             epochs: int.
@@ -404,8 +414,10 @@ class TaskModel(IdentifiedModel):
             NonFiniteError: when an input, the loss or a gradient is NaN; variables keep their last
                 good values.
         """
+        self._refuse_class_weight(options)
         if is_by_set(self, x, y):
             x = self.by_set(x, options, sample_weight)
+        y, sample_weight = by_task(self.tasks, y, sample_weight)
         self.check_training_data(x, y, sample_weight)
         check_task_sets(self, getattr(x, "task_sets", None))
         x, y, sample_weight = self._own_part(x, y, sample_weight)
@@ -460,6 +472,7 @@ class TaskModel(IdentifiedModel):
         if not options.get("_use_cached_eval_dataset"):
             size = options.pop("batch_size", None) if is_by_set(self, x, y) else None
             x = once(self, x, y, sample_weight, size)
+            y, sample_weight = by_task(self.tasks, y, sample_weight)
             self.check_data(x, y, sample_weight)
             x, y, sample_weight = self._own_part(x, y, sample_weight)
         self._evaluating = True
@@ -513,6 +526,7 @@ class TaskModel(IdentifiedModel):
         if is_by_set(self, x, y):
             x = once(self, x, y, sample_weight)
         if y is not None:
+            y, sample_weight = by_task(self.tasks, y, sample_weight)
             lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
             if len(lengths) > 1:
                 raise DataError(
@@ -520,6 +534,9 @@ class TaskModel(IdentifiedModel):
                 )
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             check_batches(self, keras.tree.map_structure(_as_array, arrays))
+            for task in self.tasks:
+                weight = (sample_weight or {}).get(task.name)
+                check_labels(task, self.output_specs[task.name], y[task.name], weight)
         elif hasattr(x, "element_spec"):
             check_not_empty(x)
             check_batches(self, x.element_spec)

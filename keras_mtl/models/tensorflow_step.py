@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mtl.errors import DataError, NonFiniteError
+from keras_mtl.models import labels
 
 INFINITE = int(tf.data.INFINITE_CARDINALITY)
 
 _MARK = "keras_mtl found a non-finite value: "
 _PARTLY = "keras_mtl found labels that are missing in part: "
+_UNKNOWN = "keras_mtl found an unknown label of the task "
 
 
 def check_backend():
@@ -194,24 +196,36 @@ class Batch(typing.NamedTuple):
     sample_weight: typing.Any
     empty: typing.Any = None
 
+    def after(self, checks):
+        """The batch, whose inputs wait for checks."""
+        with tf.control_dependencies(checks):
+            return self._replace(x=tf.nest.map_structure(tf.identity, self.x))
 
-def checked(batches):
-    """Hands batches on, as `Batch`, when all inputs of all of them are finite."""
-    batches = [never_empty(batch) for batch in batches]
+
+def checked(model, batches):
+    """Hands batches on, as `Batch`, when inputs are finite and class numbers are known."""
+    batches = [_never_empty(model, batch) for batch in batches]
     inputs = [tensor for batch in batches for tensor in tf.nest.flatten(batch.x)]
     checks = [_finite(x, "the input") for x in inputs if x.dtype.is_floating]
-    with tf.control_dependencies(checks):
-        return [batch._replace(x=tf.nest.map_structure(tf.identity, batch.x)) for batch in batches]
+    checks += [check for batch in batches for check in _known(model, batch)]
+    return [batch.after(checks) for batch in batches]
 
 
-def never_empty(data):
+def with_known_labels(model, data):
+    """Hands a batch on, as `Batch`, when its class numbers are known."""
+    batch = _never_empty(model, data)
+    return batch.after(_known(model, batch))
+
+
+def _never_empty(model, data):
     """The `Batch` of one replica, with a row of weight 0 where it has no example.
 
     A last batch may be smaller than the number of replicas. Means over no example, such as those of
     normalization layers, are NaN; a row that does not count leaves loss, metrics and gradients to
     the replicas that have examples.
     """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    batch = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = labels.batch_by_task(model.step_tasks(), batch)
     if replicas() == 1:
         return Batch(x, y, sample_weight)
     rows = tf.shape(tf.nest.flatten(x)[0])[0]
@@ -225,6 +239,22 @@ def never_empty(data):
     given = sample_weight or {}
     weights = {task: given.get(task, tf.ones(rows[None])) for task in y}
     return Batch(*tf.nest.map_structure(filled, (x, y, weights)), empty)
+
+
+def _known(model, batch):
+    """Checks that labels are in the range of their tasks' losses; a GPU would make NaN of them."""
+    checks = []
+    for task in model.step_tasks():
+        limits = labels.label_range(task, model.output_specs[task.name])
+        if limits is None or not isinstance(batch.y, dict) or task.name not in batch.y:
+            continue
+        weight = (batch.sample_weight or {}).get(task.name)
+        values, wrong = labels.wrong_labels(task, batch.y[task.name], weight, limits)
+        low, high = tf.reduce_min(values), tf.reduce_max(values)
+        found = tf.where(low < 0, low, high)
+        mark = f"{_UNKNOWN}{task.name}:"
+        checks.append(tf.debugging.Assert(~tf.reduce_any(wrong), [mark, found], name="known"))
+    return checks
 
 
 def replicas():
@@ -287,6 +317,10 @@ def readable_errors(model):
                 "Received: one that does not. Use a batch size that is a multiple of "
                 f"{replicas_of(model)} and not larger than the data."
             ) from None
+        if found := re.search(_UNKNOWN + r"([\w.-]+):\D*?(-?\d[\d.]*(?:e[-+]?\d+)?)", message):
+            (task,) = [task for task in model.tasks if task.name == found[1]]
+            output = model.output_specs[task.name]
+            raise DataError(labels.refusal(task, float(found[2]), output)) from None
         if _MARK not in message:
             raise
         what = message.split(_MARK, 1)[1].split("'")[0].split("\n")[0].strip(" ]")
