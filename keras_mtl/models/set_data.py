@@ -30,7 +30,7 @@ def for_training(model, data, options, sample_weight=None):
             "`validation_split` must not be given with a dict from input set to data. Received: "
             f"data of {list(data)}. Give `validation_data`, a dict like the data."
         )
-    size = options.pop("batch_size", None) or BATCH
+    size = _size(options.pop("batch_size", None))
     shuffle, seed = bool(options.pop("shuffle", True)), model.seed or 0
     return join_tasks(_own(model, data, sample_weight), size, shuffle=shuffle, seed=seed)
 
@@ -44,7 +44,7 @@ def once(model, x, y=None, sample_weight=None, batch_size=None):
             "of: arrays, a `tf.data.Dataset`, or the dict from input set to data."
         )
     if is_by_set(model, x, y):
-        return join_tasks(_own(model, x, sample_weight), batch_size or BATCH, training=False)
+        return join_tasks(_own(model, x, sample_weight), _size(batch_size), training=False)
     return x
 
 
@@ -63,10 +63,14 @@ def for_prediction(model, data, batch_size=None):
     sets = {name for task in tasks for name in model.needed_sets(task)}
     specs = {name: specs for name, specs in model.input_specs.items() if name in sets}
     inputs = {name: _inputs_of(data[name], specs[name]) for name in specs}
-    joined = join_tasks(inputs, batch_size or BATCH, training=False)
+    joined = join_tasks(inputs, _size(batch_size), training=False)
     for name, found in joined.element_spec[0].items():
         check_arrays(found, specs[name], f" of set {name!r}")
     return joined
+
+
+def _size(batch_size):
+    return BATCH if batch_size is None else batch_size
 
 
 def _own(model, data, sample_weight=None):

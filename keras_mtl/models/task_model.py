@@ -509,6 +509,8 @@ class TaskModel(IdentifiedModel):
         """
         if is_by_set(self, x):
             x, batch_size = for_prediction(self, x, batch_size), None
+        elif None not in self.input_specs and (hasattr(x, "shape") or isinstance(x, (list, tuple))):
+            check_sets(self, x)
         data = once(self, x)
         if isinstance(data, JoinedPass):
             data = data.of_sets(self.input_specs)
@@ -540,6 +542,13 @@ class TaskModel(IdentifiedModel):
         elif hasattr(x, "element_spec"):
             check_not_empty(x)
             check_batches(self, x.element_spec)
+        elif isinstance(x, dict) and any(isinstance(part, tuple) for part in x.values()):
+            name = self.task_names[0]
+            raise DataError(
+                "Tasks must have inputs of their own where data are a dict from input set to "
+                "`(x, y)`. Received: such a dict, and tasks that all read the same. Name the sets: "
+                f"`Task({name!r}, ..., inputs={next(iter(x))!r})`."
+            )
         elif x is None or hasattr(x, "shape") or isinstance(x, (dict, list, tuple)):
             raise DataError(
                 "`fit` needs labels: `fit(x, y)` with a dict of labels by task, or a dataset of "

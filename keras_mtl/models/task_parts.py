@@ -1,5 +1,7 @@
 """TaskParts: what single tasks of a network need, and the networks of some of them."""
 
+import warnings
+
 import keras
 
 from keras_mtl.graph import needed_inputs
@@ -53,7 +55,7 @@ class TaskParts:
         sets = self.input_sets(task)
         inputs = {name: self.structure(name) for name in sets}
         inputs = inputs if len(sets) > 1 else inputs[sets[0]]
-        return keras.Model(inputs, self._network.output[task], name=name)
+        return _model(inputs, self._network.output[task], name)
 
     def from_sets(self, given):
         """The functional model of all tasks that depend on the given input sets alone, or `None`.
@@ -66,5 +68,12 @@ class TaskParts:
             sets = dict.fromkeys(name for task in tasks for name in self.input_sets(task))
             inputs = {name: self.structure(name) for name in sets}
             outputs = {task: self._network.output[task] for task in tasks}
-            self._networks[tasks] = keras.Model(inputs, outputs, name=self._network.name)
+            self._networks[tasks] = _model(inputs, outputs, self._network.name)
         return self._networks.get(tasks)
+
+
+def _model(inputs, outputs, name):
+    with warnings.catch_warnings():
+        # A set's tensors are named by the set too, as one network cannot have a name twice.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
+        return keras.Model(inputs, outputs, name=name)

@@ -294,7 +294,17 @@ def test_dicts_that_do_not_fit(trained, searched, backbone, data):
     )
     common = keras_mtl.build(backbone, [task("books", None)], "shared", seed=0)
     common.compile("sgd")
-    assert said(lambda: common.fit({"books": (x, y)})).startswith("`fit` needs labels:")
+    assert said(lambda: common.fit({"books": (x, y)})) == (
+        "Tasks must have inputs of their own where data are a dict from input set to `(x, y)`. "
+        "Received: such a dict, and tasks that all read the same. Name the sets: `Task('books', "
+        "..., inputs='books')`."
+    )
+    for given in (x, (x, y), {"features": x}):
+        assert said(lambda given=given: common.fit(given)).startswith("`fit` needs labels:")
+    assert said(lambda: trained.predict(x)).startswith("The inputs must be a dict with one entry")
+    assert said(lambda: trained.fit(data, batch_size=0)) == (
+        "`batch_size` must be an integer of at least 1. Received: batch_size=0."
+    )
 
 
 @pytest.mark.parametrize("door", ["evaluate", "predict", "validation_data"])
