@@ -13,7 +13,7 @@ from tests import toys
 from tests.backbones import BACKBONES
 from tests.contracts import assert_derived_equals_supernet
 
-# `make test` runs the two cheapest, `make test-all` all but these: `pytest -m heavy tests/strategies`.
+# `make test` runs the two cheapest. These run with `pytest -m heavy tests/strategies` only.
 QUICK = ("convolutions_1d", "table")
 HEAVY = (
     "DenseNet121",
