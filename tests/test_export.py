@@ -332,7 +332,7 @@ def test_a_loaded_search_can_be_saved_again(searches, tmp_path):
 def trained():
     """A derived model with statistics, Dropout and momentum, after two steps."""
     model = derived(*MODELS["tree"])
-    model.compile(optimizer="adam", loss_weighting="uncertainty")
+    model.compile(optimizer="adam", loss_weighting="uncertainty", run_eagerly=True)
     x, y = toys.data(model.network, model.tasks, 8)
     model.fit(x, y, batch_size=4, verbose=0)
     return model, x, y

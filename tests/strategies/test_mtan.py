@@ -187,7 +187,14 @@ def test_maps_of_unknown_size():
     assert model(np.ones((2, 17, 13, 3), "float32"))["value"].shape == (2, 1)
 
 
-KINDS = ["MobileNetV2", "transformer", "recurrent", "convolutions_1d", "table", "unet"]
+KINDS = [
+    pytest.param("MobileNetV2", marks=pytest.mark.slow),
+    "transformer",
+    "recurrent",
+    "convolutions_1d",
+    "table",
+    "unet",
+]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -306,6 +306,7 @@ def test_history_and_evaluation_of_both_kinds(fitted):
 def test_entropy_drives_edges_apart(weights, policy):
     """A strong entropy term leaves no edge undecided; the contract's rows have the other pairs."""
     strategy = MTLNAS(
+        edges=EdgeRule(distance=1),
         relaxation={"weights": weights, "policy": policy},
         w_own=0.8,
         entropy=1000.0,
