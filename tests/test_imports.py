@@ -8,21 +8,8 @@ import keras_mtl
 ROOT = pathlib.Path(keras_mtl.__file__).parent
 # A module may import modules of its own layer and of layers below it.
 LAYERS = [
-    {
-        "checks",
-        "class_weights",
-        "errors",
-        "logits",
-        "optional",
-        "report",
-        "version",
-        "versioned_json",
-    },
+    {"checks", "errors", "optional", "report", "version", "versioned_json"},
     {"channel_use", "fusion"},
-    {"presence", "settings"},
-    {"task_loss"},
-    {"task_metric"},
-    {"saved_parts"},
     {"architecture", "task"},
     {"graph"},
     {"assemble", "count", "layers", "metrics", "heads", "plot", "data", "affinity", "partition"},

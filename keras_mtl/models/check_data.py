@@ -5,12 +5,12 @@ import itertools
 import keras
 import numpy as np
 
-from keras_mtl import saved_parts
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.labels import batch_by_task
 from keras_mtl.report import say
-from keras_mtl.task_loss import declared_axes
+from keras_mtl.task import saved_parts
+from keras_mtl.task.loss import declared_axes
 
 ACCURACY = "accuracy"  # the name of the metric by which lagging tasks are found
 

@@ -10,11 +10,19 @@ import warnings
 import keras
 from keras import ops
 
-from keras_mtl import saved_parts
-from keras_mtl.class_weights import checked_class_weight, weights_by_class
 from keras_mtl.errors import DataError
-from keras_mtl.logits import check_logits
-from keras_mtl.presence import (
+from keras_mtl.task import saved_parts
+from keras_mtl.task.class_weights import checked_class_weight, weights_by_class
+from keras_mtl.task.logits import check_logits
+from keras_mtl.task.loss import (
+    as_loss,
+    declared_axes,
+    excludes_by_zeros,
+    takes_mask,
+    values_of,
+)
+from keras_mtl.task.metric import as_metrics, fresh_metric, plain_number, takes_weights
+from keras_mtl.task.presence import (
     filled,
     folded,
     masked_weight,
@@ -23,15 +31,7 @@ from keras_mtl.presence import (
     reduced_axes,
     spread,
 )
-from keras_mtl.settings import settings_of
-from keras_mtl.task_loss import (
-    as_loss,
-    declared_axes,
-    excludes_by_zeros,
-    takes_mask,
-    values_of,
-)
-from keras_mtl.task_metric import as_metrics, fresh_metric, plain_number, takes_weights
+from keras_mtl.task.settings import settings_of
 
 _RESERVED = {
     "serve": "the endpoint that computes every task",

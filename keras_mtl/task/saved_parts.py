@@ -10,9 +10,9 @@ import warnings
 
 import keras
 
-from keras_mtl.settings import copied, is_like, settings_of
-from keras_mtl.task_loss import FunctionLoss
-from keras_mtl.task_metric import FunctionMetric
+from keras_mtl.task.loss import FunctionLoss
+from keras_mtl.task.metric import FunctionMetric
+from keras_mtl.task.settings import copied, is_like, settings_of
 
 _LOST = "unregistered"
 

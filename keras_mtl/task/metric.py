@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from keras_mtl.errors import DataError
-from keras_mtl.presence import partly, spread
-from keras_mtl.settings import copied, settings_of, takes
-from keras_mtl.task_loss import class_of
+from keras_mtl.task.loss import class_of
+from keras_mtl.task.presence import partly, spread
+from keras_mtl.task.settings import copied, settings_of, takes
 
 _ACCURACIES = {
     "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,

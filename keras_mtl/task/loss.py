@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from keras_mtl.settings import settings_of, takes
+from keras_mtl.task.settings import settings_of, takes
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "none", None)
 
