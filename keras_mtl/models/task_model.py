@@ -417,7 +417,6 @@ class TaskModel(IdentifiedModel):
         self._refuse_class_weight(options)
         if is_by_set(self, x, y):
             x = self.by_set(x, options, sample_weight)
-        y, sample_weight = by_task(self.tasks, y, sample_weight)
         self.check_training_data(x, y, sample_weight)
         check_task_sets(self, getattr(x, "task_sets", None))
         x, y, sample_weight = self._own_part(x, y, sample_weight)
@@ -472,7 +471,6 @@ class TaskModel(IdentifiedModel):
         if not options.get("_use_cached_eval_dataset"):
             size = options.pop("batch_size", None) if is_by_set(self, x, y) else None
             x = once(self, x, y, sample_weight, size)
-            y, sample_weight = by_task(self.tasks, y, sample_weight)
             self.check_data(x, y, sample_weight)
             x, y, sample_weight = self._own_part(x, y, sample_weight)
         self._evaluating = True
@@ -566,6 +564,7 @@ class TaskModel(IdentifiedModel):
     def _own_part(self, x, y=None, sample_weight=None):
         """Data without what belongs to tasks that are not the model's."""
         if y is not None:
+            y, sample_weight = by_task(self.tasks, y, sample_weight)
             y = {task: y[task] for task in self.task_names}
             return x, y, _every_weight(y, sample_weight)
         if isinstance(x, SampledDataset):
