@@ -9,7 +9,8 @@ EXTRAS := $(if $(shell command -v nvidia-smi),dev$(COMMA)cuda,dev)
 PYTEST := -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 # What a version of Keras can break: reading, pricing and making models, layers, metrics, data, and
 # the contract of one searching strategy.
-LOWEST_TESTS := tests/data tests/graph tests/heads tests/layers tests/metrics tests/test_*.py
+LOWEST_TESTS := tests/affinity tests/callbacks tests/data tests/graph tests/heads tests/layers tests/metrics \
+  tests/partition tests/plot tests/tuners tests/test_*.py
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help demo test test-slow test-all test-lowest lint format bench clean
@@ -50,6 +51,8 @@ test-all: lint ## check style and types, then run all tests but the heavy ones
 
 test-lowest: $(LOWEST_STAMP) ## run quick tests with the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/python $(PYTEST) -m "not slow and not heavy" $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python $(PYTEST) -m "not slow and not heavy" -k "adashare and not reference" \
+	  tests/strategies/test_contract.py
 
 lint: $(STAMP) ## check style and types
 	@$(VENV)/bin/ruff check .

@@ -12,15 +12,8 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-SOURCES = [
-    "keras_mtl",
-    "tests",
-    "LICENSE",
-    "MANIFEST.in",
-    "README.md",
-    "pyproject.toml",
-    "setup.py",
-]
+SOURCES = ["keras_mtl", "tests", "LICENSE", "MANIFEST.in", "README.md"]
+SOURCES += ["pyproject.toml", "setup.py"]
 SCRIPT = """
 import pathlib, keras_mtl
 

@@ -55,11 +55,24 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     )
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
-    network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
+    network = _network(packed.get(None, packed), outputs, f"{graph.name}.network")
     names = [spec.name for spec in graph.inputs]
     return MultiTaskModel(
         network, tasks, architecture, seed=seed, name=name, frozen=frozen, input_names=names
     )
+
+
+def _network(inputs, outputs, name):
+    try:
+        return keras.Model(inputs, outputs, name=name)
+    except ValueError as error:
+        if "not connected" not in str(error):
+            raise
+        raise ArchitectureError(
+            "`architecture` must leave every input of the backbone a reader with this version of "
+            f"Keras. Received: an input that no task reads, with Keras {keras.__version__}. "
+            "Install Keras 3.14 or newer, or let a task keep the units that read the input."
+        ) from None
 
 
 def with_costs(graph, tasks, architecture):
