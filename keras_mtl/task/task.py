@@ -141,7 +141,7 @@ class Task:
                 f"Received: {names}."
             )
         chosen = isinstance(loss, keras.losses.Loss)
-        check_logits(name, head, self.loss, self.metrics, chosen=chosen)
+        check_logits(name, head, self.loss, self.all_metrics, chosen=chosen)
         if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
             raise ValueError(
                 f"`weight` of task {name!r} must be a number of at least 0. "

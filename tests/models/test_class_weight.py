@@ -23,7 +23,9 @@ def network(head, shape=(4,)):
 
 def built(loss, head, shape=(4,), **options):
     backbone, head = network(head, shape)
-    model = keras_mtl.build(backbone, [Task("a", head, loss, ["accuracy"], **options)], "shared")
+    model = keras_mtl.build(
+        backbone, [Task("a", head, loss, **{"metrics": ["accuracy"], **options})], "shared"
+    )
     model.compile("sgd", run_eagerly=True)
     return model
 
@@ -136,3 +138,12 @@ def test_fit_names_the_task():
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         model.fit(*data(), class_weight=WEIGHTS)
+
+
+def test_weighted_metrics_see_it():
+    x, y = data()
+    head = layers.Dense(3, kernel_initializer="zeros")  # all are of class 0
+    model = built(SPARSE, head, class_weight=WEIGHTS, metrics=(), weighted_metrics=["accuracy"])
+    logs = evaluated(model, x, y)
+    weights = np.array([1.0, 1.0, 5.0])[y]
+    assert logs["a_accuracy"] == pytest.approx(weights[y == 0].sum() / weights.sum())
