@@ -17,13 +17,13 @@ from keras_mtl.errors import DataError
 from keras_mtl.graph import find_units, read
 from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
-from keras_mtl.models.check_data import check_batches, check_lasts, with_length
+from keras_mtl.models.check_data import check_batches, check_lasts, check_not_empty, with_length
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
 from keras_mtl.models.derive import check_input_sets, input_names, priced, with_heads
 from keras_mtl.models.identity import of_search
 from keras_mtl.models.layer_names import by_name, check_names_apart
 from keras_mtl.models.optimizers import begin_again, check_optimizers
-from keras_mtl.models.task_model import TaskModel, check_not_empty
+from keras_mtl.models.task_model import TaskModel
 from keras_mtl.models.unripe import unripe
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
