@@ -12,7 +12,7 @@ import numpy as np
 try:
     import fcntl
 except ImportError:  # not a Unix: two trainings on one file are the user's care
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
 

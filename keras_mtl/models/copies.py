@@ -1,6 +1,7 @@
 """The parameter copies that one model owns, and how a call is carried out with them."""
 
 import contextlib
+import inspect
 import random
 
 import keras
@@ -168,9 +169,12 @@ def clone_operation(graph, call, copy, seed, *, random=True):
             f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of type "
             f"{type(operation).__name__} without `get_config`. Add `get_config` to it."
         ) from None
+    config = {**config, "name": name}
+    if not _takes_name(type(operation)):
+        del config["name"]
     with seeds_of(seed, name):
         try:
-            clone = type(operation).from_config({**config, "name": name})
+            clone = type(operation).from_config(config)
         except TypeError as error:
             raise UnsupportedBackboneError(
                 f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of "
@@ -184,6 +188,14 @@ def clone_operation(graph, call, copy, seed, *, random=True):
             if not clone.built or len(clone.weights) != len(operation.weights):
                 call.replay(clone, graph.spec)
     return clone
+
+
+def _takes_name(operation_class):
+    """Older versions of Keras have operations, such as that of `cumsum`, that take no name."""
+    if issubclass(operation_class, keras.layers.Layer):
+        return True
+    parameters = inspect.signature(operation_class.__init__).parameters.values()
+    return any(each.name == "name" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 @contextlib.contextmanager

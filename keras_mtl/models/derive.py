@@ -14,6 +14,7 @@ from keras_mtl.graph import (
     is_weighted,
 )
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
+from keras_mtl.models.functional import functional
 from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
@@ -55,24 +56,11 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     )
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
-    network = _network(packed.get(None, packed), outputs, f"{graph.name}.network")
+    network = functional(packed.get(None, packed), outputs, f"{graph.name}.network")
     names = [spec.name for spec in graph.inputs]
     return MultiTaskModel(
         network, tasks, architecture, seed=seed, name=name, frozen=frozen, input_names=names
     )
-
-
-def _network(inputs, outputs, name):
-    try:
-        return keras.Model(inputs, outputs, name=name)
-    except ValueError as error:
-        if "not connected" not in str(error):
-            raise
-        raise ArchitectureError(
-            "`architecture` must leave every input of the backbone a reader with this version of "
-            f"Keras. Received: an input that no task reads, with Keras {keras.__version__}. "
-            "Install Keras 3.14 or newer, or let a task keep the units that read the input."
-        ) from None
 
 
 def with_costs(graph, tasks, architecture):

@@ -9,6 +9,7 @@ from keras_mtl.graph import ChannelSelection, Value, channels_of, find_places, i
 from keras_mtl.graph.channels import cut, pruned
 from keras_mtl.layers import ChannelMask
 from keras_mtl.models.copies import Copies
+from keras_mtl.models.functional import functional
 
 TASK = "task"
 
@@ -51,7 +52,7 @@ def extract(network, seed, name):
             tensors[Value(call.index, i)] = tensor
         if copy and selection.touches(call.index):
             _fill(copies.layers[call.key, copy], call, selection)
-    return keras.Model(graph.pack_inputs(inputs), tensors[graph.output], name=name)
+    return functional(graph.pack_inputs(inputs), tensors[graph.output], name)
 
 
 def _selection(graph):

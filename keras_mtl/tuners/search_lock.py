@@ -6,7 +6,7 @@ import pathlib
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _NAME = "search.lock"
 
