@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Where the name to import by is not the name to install by.
 MODULES = {"keras-tuner": "keras_tuner", "tensorflow-datasets": "tensorflow_datasets"}
-MODULES |= {"scikit-learn": "sklearn"}
+MODULES |= {"scikit-learn": "sklearn", "grpcio": "grpc"}
 
 
 def name_of(requirement):

@@ -10,16 +10,8 @@ LINE = 120  # characters of a value in a message
 LONG = 100  # items of a list, such as a vocabulary, above which a hash stands for it
 
 # What objects may differ in: names are numbered on, seeds and first values are not the function.
-_FREE: tuple[str, ...] = (
-    "name",
-    "seed",
-    "trainable",
-    "dtype",
-    "build_config",
-    "registered_name",
-    "module",
-)
-_FREE += ("inbound_nodes", "input_layers", "output_layers")  # of models in models, by name
+_FREE = {"name", "seed", "trainable", "dtype", "build_config", "registered_name", "module"}
+_FREE |= {"inbound_nodes", "input_layers", "output_layers"}  # of models in models, by name
 
 
 def plain(value):
