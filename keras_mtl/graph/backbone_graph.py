@@ -120,7 +120,7 @@ def _settings(operation):
             return {
                 key: strip(value)
                 for key, value in config.items()
-                if key not in ("name", "seed", "trainable", "dtype")
+                if key not in ("name", "seed", "trainable", "dtype", "vocabulary_size")
                 and not key.endswith("initializer")
             }
         if isinstance(config, (list, tuple)):

@@ -12,6 +12,7 @@ LONG = 100  # items of a list, such as a vocabulary, above which a hash stands f
 # What objects may differ in: names are numbered on, seeds and first values are not the function.
 _FREE = {"name", "seed", "trainable", "dtype", "build_config", "registered_name", "module"}
 _FREE |= {"inbound_nodes", "input_layers", "output_layers"}  # of models in models, by name
+_FREE |= {"vocabulary_size"}  # follows from the vocabulary, which may be loaded after the weights
 
 
 def plain(value):

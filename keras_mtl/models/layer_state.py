@@ -42,13 +42,13 @@ def _has_assets(operation):
 
 
 def _has_own_variables(operation):
-    """Whether a layer saves more than its weights; Keras' own only where these are of the data."""
-    overrides = any(
-        getattr(type(operation), name) is not getattr(_Layer, name)
-        for name in ("save_own_variables", "load_own_variables")
-    )
-    kerass = type(operation).__module__.startswith("keras.")
-    return overrides and not (kerass and is_weighted(operation))
+    """Whether a layer saves more than its weights; by Keras' methods only what is of the data."""
+    for name in ("save_own_variables", "load_own_variables"):
+        method = getattr(type(operation), name)
+        kerass = method.__module__.startswith("keras.")
+        if method is not getattr(_Layer, name) and not (kerass and is_weighted(operation)):
+            return True
+    return False
 
 
 def _hand_own_variables(clone, original):

@@ -206,6 +206,7 @@ def test_loss_that_reduces_the_batch_and_leaves_as_many_channels_is_refused():
 # Which axes -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.loss. of task .t. must take logits")
 @pytest.mark.parametrize("axis", [1, -1])
 @pytest.mark.parametrize(
     "kind", [keras.losses.CategoricalCrossentropy, keras.losses.CosineSimilarity]
@@ -308,6 +309,7 @@ def test_settings_of_a_loss_are_those_of_keras(loss, y, weight, activation):
     assert found == expected
 
 
+@pytest.mark.filterwarnings("ignore:.loss. of task .t. must take logits")
 def test_half_of_the_classes_ignored_by_the_loss():
     """The half that is there counts fully: 1.193 where it was 0.596."""
     y_pred = np.full((4, 3), np.exp(-1.193), "float32")
@@ -318,6 +320,7 @@ def test_half_of_the_classes_ignored_by_the_loss():
     assert float(loss(labels, y_pred)) == pytest.approx(1.193, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.loss. of task .t. must take logits")
 def test_ignore_of_the_loss_and_of_the_task():
     task = Task("t", layers.Dense(3), SPARSE(ignore_class=0), ignore=255)
     labels, present = task.labels(np.array([0, 1, 255, 2]))

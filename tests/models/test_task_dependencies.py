@@ -61,6 +61,7 @@ CASES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.initial_weights. should be the search")
 @pytest.mark.parametrize("case", CASES)
 def test_a_task_alone_gives_what_all_tasks_give(case):
     strategy, backbone, exchanges = CASES[case]

@@ -140,6 +140,7 @@ def test_metric_without_weights_needs_whole_examples():
     assert float(found) == 1.0
 
 
+@pytest.mark.filterwarnings("ignore:.metrics. of task .t. must take logits")
 @pytest.mark.parametrize(
     "metric",
     [

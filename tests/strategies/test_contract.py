@@ -229,6 +229,7 @@ def drawn(model):
     return model.decide(samples=3)
 
 
+@pytest.mark.filterwarnings("ignore:.initial_weights. should be the search")
 def test_architecture_round_trip(subject):
     architecture = subject.architecture
     again = Architecture.from_json(architecture.to_json())
@@ -242,6 +243,7 @@ def test_architecture_round_trip(subject):
     assert subject.derived.architecture == architecture
 
 
+@pytest.mark.filterwarnings("ignore:.initial_weights. should be the search")
 def test_costs_are_those_of_the_derived_model(subject):
     architecture = subject.architecture
     model = subject.derived
