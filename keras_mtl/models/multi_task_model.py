@@ -161,10 +161,12 @@ class MultiTaskModel(TaskModel):
             return super().train_step(data)
         return self._task_steps.train_step(data)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
+    ):
         if self.step_task is not None:
             self._task_steps.observe(y, y_pred, sample_weight)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return super().compute_loss(x, y, y_pred, sample_weight, training, examples)
 
     def step_losses(self):
         if self.step_task is None:

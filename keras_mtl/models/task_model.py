@@ -304,7 +304,10 @@ class TaskModel(CheckedModel):
             found[task.name] = (ops.sum(values * weight), ops.sum(divisor))
         return found
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
+    ):
+        """As Keras' own; `examples` is how many the row `loss` counts, by default all of them."""
         # In a distributed step every replica has its part of the batch. Losses are means over all
         # of them, and since gradients are summed over replicas, each takes its share of the total.
         replicas = tensorflow_step.replicas()
@@ -325,7 +328,8 @@ class TaskModel(CheckedModel):
                 mean = ops.divide_no_nan(loss, count)
                 self._rows.tasks[task].update_state(mean, sample_weight=count)
             # In evaluation the tasks' part of the total comes from their rows.
-            examples = ops.shape(next(iter(y_pred.values())))[0]
+            if examples is None:
+                examples = ops.shape(next(iter(y_pred.values())))[0]
             self._rows.loss.update_state(total if training else added, sample_weight=examples)
             for task in self.step_tasks():
                 task.update_metrics(
@@ -359,9 +363,11 @@ class TaskModel(CheckedModel):
         return self.get_metrics_result()
 
     def test_step(self, data):
-        x, y, sample_weight, _ = tensorflow_step.with_known_labels(self, data)
-        y_pred = self(x, training=False)
-        self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        batch = tensorflow_step.with_known_labels(self, data)
+        y_pred = self(batch.x, training=False)
+        self.compute_loss(
+            batch.x, batch.y, y_pred, batch.sample_weight, training=False, examples=batch.examples
+        )
         return self._rows.of_evaluation(self._total)
 
     def get_metrics_result(self):

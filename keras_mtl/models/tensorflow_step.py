@@ -59,15 +59,16 @@ def update(
             decay would change: a number, or an array or variable that broadcasts to it. 0 keeps a
             value bit for bit; with the number 0 or an array of zeros no gradient is computed.
     """
-    x, y, sample_weight, empty = batch
     variables = [v for v in variables if not _is_number(scales.get(id(v)), 0.0)]
     values = [variable.value for variable in variables]
     before = _values(statistics)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for value in values:
             tape.watch(value)
-        y_pred = model(x, training=True)
-        loss = model.compute_loss(x, y, y_pred, sample_weight, training=True)
+        y_pred = model(batch.x, training=True)
+        loss = model.compute_loss(
+            batch.x, batch.y, y_pred, batch.sample_weight, training=True, examples=batch.examples
+        )
         total = loss
         if extra is not None:
             # Gradients are summed over replicas; what is added is one for all of them.
@@ -75,8 +76,8 @@ def update(
         scaled = optimizer.scale_loss(total)
     # The statistics wait for the checks too: they go back to what they were, and on afterwards.
     after = _values(statistics)
-    if empty is not None:
-        after = [tf.where(empty, b, a) for a, b in zip(after, before, strict=True)]
+    if batch.empty is not None:
+        after = [tf.where(batch.empty, b, a) for a, b in zip(after, before, strict=True)]
     _assign(statistics, before)
     gradients = tape.gradient(scaled, values)
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
@@ -195,6 +196,12 @@ class Batch(typing.NamedTuple):
     y: typing.Any
     sample_weight: typing.Any
     empty: typing.Any = None
+
+    @property
+    def examples(self):
+        """The number of examples, without the made-up one."""
+        rows = tf.shape(tf.nest.flatten(self.x)[0])[0]
+        return rows if self.empty is None else rows - tf.cast(self.empty, rows.dtype)
 
     def after(self, checks):
         """The batch, whose inputs wait for checks."""
