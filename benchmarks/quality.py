@@ -151,7 +151,7 @@ def described(suite, setup, log):
     kept = log.kept.get("suite", {})
     better = {
         task.name: {
-            metric.name: "lower" if lower(task.name, metric.name) else "higher"
+            metric.name: "lower" if keras_mtl.metrics.lower_is_better(metric.name) else "higher"
             for metric in task.metrics
         }
         for task in setup.tasks
@@ -167,10 +167,6 @@ def described(suite, setup, log):
         "better": better,
         "trivial": kept.get("trivial") or trivial(setup),
     }
-
-
-def lower(task, metric):
-    return keras_mtl.metrics.lower_is_better(f"{task}_{metric}")
 
 
 def again(seed):

@@ -47,8 +47,11 @@ def vgg(shape, *, width, convolutions=(2, 2, 3, 3), name="vgg"):
 def basic_block(x, filters, stride):
     """ReLU(shortcut(x) + F(x)) with two 3x3 convolutions."""
     shortcut = x
+    if stride != 1:
+        # What a 1x1 convolution with this stride reads: TensorFlow's own can crash on CPUs.
+        shortcut = keras.layers.MaxPooling2D(1, stride)(x)
     if stride != 1 or x.shape[-1] != filters:
-        shortcut = convolve(x, filters, 1, stride)
+        shortcut = convolve(shortcut, filters, 1)
     y = keras.layers.ReLU()(convolve(x, filters, 3, stride))
     return keras.layers.ReLU()(keras.layers.Add()([convolve(y, filters, 3), shortcut]))
 

@@ -16,6 +16,9 @@ Reading order: `architecture` (what a decision is), `task`, `graph` (reading a b
 searched outside of a training: `affinity` (how alike tasks are, and trees), `tuners` (outer loops).
 """
 
+import importlib
+import typing
+
 from keras_mtl import (
     affinity,
     callbacks,
@@ -26,9 +29,7 @@ from keras_mtl import (
     metrics,
     models,
     partition,
-    plot,
     strategies,
-    tuners,
 )
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build, plan
@@ -42,8 +43,23 @@ from keras_mtl.errors import (
 from keras_mtl.fusion import Fusion
 from keras_mtl.metrics import relative_performance
 from keras_mtl.task import Task
+from keras_mtl.version import __version__
 
-__version__ = "0.1.0"
+if typing.TYPE_CHECKING:
+    from keras_mtl import plot, tuners
+
+_ON_USE = ("plot", "tuners")  # they import matplotlib and KerasTuner
+
+
+def __getattr__(name):
+    if name in _ON_USE:
+        return importlib.import_module(f"keras_mtl.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_ON_USE})
+
 
 __all__ = [
     "Architecture",
@@ -54,6 +70,7 @@ __all__ = [
     "NonFiniteError",
     "Task",
     "UnsupportedBackboneError",
+    "__version__",
     "affinity",
     "build",
     "callbacks",

@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+import re
 import types
 from collections.abc import Mapping
 
 from keras_mtl import versioned_json
 from keras_mtl.channel_use import ChannelUse
+from keras_mtl.checks import is_integer, is_number
 from keras_mtl.errors import ArchitectureError, suggestion
 from keras_mtl.fusion import Fusion
 
 FORMAT_VERSION = 1
 SHARED, OWN, SKIP = "shared", "own", "skip"
 NORMALISATION = (SHARED, "task")
+GRANULARITIES = ("block", "operator", "stage")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -71,7 +74,8 @@ class Architecture(versioned_json.Saved):
             value = getattr(self, name)
             kind = isinstance(value, (tuple, list))
             if kind and name != "fusions":
-                kind = all(isinstance(x, str) for x in value) and len(set(value)) == len(value)
+                kind = all(isinstance(x, str) and x for x in value)
+                kind = kind and len(set(value)) == len(value)
             if not kind:
                 what = "a sequence" if name == "fusions" else "a sequence of different names"
                 raise ArchitectureError(f"`{name}` must be {what}. Received: {name}={value!r}.")
@@ -79,6 +83,15 @@ class Architecture(versioned_json.Saved):
             if not isinstance(value := getattr(self, name), Mapping):
                 raise ArchitectureError(f"`{name}` must be a mapping. Received: {name}={value!r}.")
         fill = object.__setattr__
+        if not isinstance(self.fingerprint, str):
+            raise ArchitectureError(
+                f"`fingerprint` must be a string. Received: fingerprint={self.fingerprint!r}."
+            )
+        if self.granularity not in GRANULARITIES:
+            raise ArchitectureError(
+                f"`granularity` must be one of {GRANULARITIES}. "
+                f"Received: granularity={self.granularity!r}."
+            )
         fill(self, "tasks", tuple(self.tasks))
         fill(self, "units", tuple(self.units))
         fill(self, "fusions", tuple(map(_fusion, self.fusions)))
@@ -88,11 +101,15 @@ class Architecture(versioned_json.Saved):
         fill(self, "frozen", tuple(self.frozen))
         self._check_masks()
         for name in ("origin", "costs"):
-            fill(self, name, _frozen(getattr(self, name)))
+            fill(self, name, _frozen(getattr(self, name), name))
+        self._check_origin()
+        self._check_costs()
         if not isinstance(self.choices, Mapping) or set(self.choices) != set(self.tasks):
+            given = self.choices
+            found = f"for {list(given)}" if isinstance(given, Mapping) else repr(given)
             raise ArchitectureError(
                 f"`choices` must have one entry for each of the tasks {list(self.tasks)}. "
-                f"Received: choices for {list(self.choices)}."
+                f"Received: choices {found}."
             )
         for task in self.tasks:
             choices = self.choices[task]
@@ -102,6 +119,13 @@ class Architecture(versioned_json.Saved):
                     f"`choices[{task!r}]` must hold one string for each of the {len(self.units)} "
                     f"units. Received: {list(choices)}."
                 )
+            for choice in choices:
+                if not re.fullmatch(r"[A-Za-z0-9_.-]+", choice) or choice in self.tasks:
+                    raise ArchitectureError(
+                        f"`choices[{task!r}]` must be {SHARED!r}, {OWN!r}, {SKIP!r} or the names "
+                        "of branches, which have only letters, digits, '_', '.' and '-' and are "
+                        f"not called like a task. Received: {choice!r}."
+                    )
         fill(
             self,
             "choices",
@@ -148,6 +172,28 @@ class Architecture(versioned_json.Saved):
                 raise ArchitectureError(
                     "`fusions` that stand aside must be read by another one. "
                     f"Received: {fusion!r}. Leave it out."
+                )
+
+    def _check_origin(self):
+        for key, kind in (("strategy", str), ("limits", Mapping), ("skippable", tuple)):
+            value = self.origin.get(key)
+            if value is not None and not isinstance(value, kind):
+                raise ArchitectureError(
+                    f"`origin[{key!r}]` must be what a strategy writes there. Received: {value!r}."
+                )
+
+    def _check_costs(self):
+        kinds = ("parameters", "flops")
+        for kind in kinds if self.costs else ():
+            part = self.costs.get(kind)
+            tasks = part.get("tasks") if isinstance(part, Mapping) else None
+            known = isinstance(tasks, Mapping) and set(tasks) == set(self.tasks)
+            numbers = [*tasks.values(), part.get("together")] if known else [None]
+            if not all(is_number(number) and number >= 0 for number in numbers):
+                raise ArchitectureError(
+                    f"`costs` must have under {kinds} a number for `together` and, under `tasks`, "
+                    f"for each of the tasks {list(self.tasks)}. Received: costs[{kind!r}]={part!r}."
+                    " Leave `costs` out; `keras_mtl.build` fills them in."
                 )
 
     def _check_masks(self):
@@ -241,8 +287,10 @@ class Architecture(versioned_json.Saved):
     def _cost(self, kind, task):
         if not self.costs:
             raise ArchitectureError(
-                f"`{kind}()` needs the costs of the units, which this hand-made architecture has "
-                "not. Use `keras_mtl.build(backbone, tasks, architecture=...).architecture`."
+                f"`{kind}()` needs the costs of the units, which `keras_mtl.build` fills in for a "
+                "backbone whose inputs have known sizes. Received: an architecture without costs. "
+                "Use `keras_mtl.build(backbone, tasks, architecture=...).architecture`, with a "
+                "`keras.Input` that leaves no size open."
             )
         if task is not None and task not in self.tasks:
             raise ArchitectureError(
@@ -329,12 +377,23 @@ def _fusion(data):
         ) from None
 
 
-def _frozen(data):
-    if isinstance(data, Mapping):
-        return types.MappingProxyType({key: _frozen(value) for key, value in data.items()})
+def _frozen(data, name):
+    """Plain data that cannot be changed; `name` says where it stands."""
+    if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
+        frozen = {key: _frozen(value, f"{name}[{key!r}]") for key, value in data.items()}
+        return types.MappingProxyType(frozen)
     if isinstance(data, (list, tuple)):
-        return tuple(_frozen(value) for value in data)
-    return data
+        return tuple(_frozen(value, f"{name}[{i}]") for i, value in enumerate(data))
+    if isinstance(data, (str, bool, type(None))):
+        return data
+    if is_integer(data):
+        return int(data)
+    if is_number(data):
+        return float(data)
+    raise ArchitectureError(
+        f"`{name}` must be what JSON can hold: text, numbers, lists, and dicts with names as keys. "
+        f"Received: {data!r}."
+    )
 
 
 def _thawed(data):

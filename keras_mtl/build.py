@@ -1,10 +1,11 @@
 """The door: from a backbone and tasks to a model."""
 
-import random
+import warnings
 from collections.abc import Mapping
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
+from keras_mtl.checks import check_seed
 from keras_mtl.graph import find_units, read
 from keras_mtl.models.copies import BACKBONE, FRESH
 from keras_mtl.models.derive import derive, fitted, with_costs
@@ -18,7 +19,7 @@ from keras_mtl.task import check_tasks
 def build(
     backbone,
     tasks,
-    strategy="adashare",
+    strategy=None,
     *,
     architecture=None,
     initial_weights=BACKBONE,
@@ -34,14 +35,17 @@ def build(
     Args:
         backbone: functional `keras.Model` (or `Sequential`) with one output, the features.
         tasks: list of `Task`, or one.
-        strategy: name or `Strategy`. How to find what is shared; ignored with `architecture`.
-        architecture: `Architecture` or `None`. Builds this one.
+        strategy: name or `Strategy`. How to find what is shared; by default AdaShare, unless there
+            is an `architecture`.
+        architecture: `Architecture` or `None`. Builds this one, which is decided already.
         initial_weights: `"backbone"` (the backbone's present weights, so that all methods start
             alike), `"fresh"` (initialised anew from the seed), a model of this library that hands
-            on its weights, or a dict from every task's name to such a model: what several tasks
-            share then begins as the mean of their layers.
-        seed: int or `None`. Decides everything random of the model; `None` draws one, which is
-            recorded in the model (`model.seed`) and, by a search, in `Architecture.origin`.
+            on its weights (a task that it has not begins as with `"backbone"`, which is said), or
+            a dict from every task's name to such a model: what several tasks share then begins as
+            the mean of their layers.
+        seed: int or `None`. Decides everything random of the model; `None` draws one, repeatable by
+            `keras.utils.set_random_seed`, which is recorded in the model (`model.seed`) and, by a
+            search, in `Architecture.origin`.
         name: string.
 
     Returns:
@@ -69,12 +73,12 @@ def build(
     FLOPs       80  80       160
     """
     tasks = check_tasks(tasks)
-    seed = _seed(seed)
+    seed = check_seed(seed)
     graph = read(backbone)
     if architecture is None:
-        strategy = strategies.get(strategy)
+        strategy = strategies.get("adashare" if strategy is None else strategy)
         if not isinstance(strategy, FixedStrategy):
-            source = _source(initial_weights, graph, tasks)
+            source = _source(initial_weights, graph, tasks, strategy.granularity)
             return MultiTaskSearchModel(
                 backbone, tasks, strategy, initial_weights=source, seed=seed, name=name
             )
@@ -84,7 +88,15 @@ def build(
             "`architecture` must be a `keras_mtl.Architecture`. "
             f"Received: architecture={architecture!r}. Use `Architecture.load(path)` for a file."
         )
-    source = _source(initial_weights, graph, tasks, architecture)
+    elif strategy is not None:
+        raise ValueError(
+            "`strategy` and `architecture` must not be given both: an architecture is decided. "
+            f"Received: strategy={strategy!r} and {architecture!r}. Leave `strategy` out to build "
+            "the architecture, or `architecture` to decide anew."
+        )
+    elif isinstance(initial_weights, str):
+        _warn_without_weights(architecture)
+    source = _source(initial_weights, graph, tasks, architecture.granularity, architecture)
     return derive(graph, tasks, architecture, seed=seed, source=source, name=name)
 
 
@@ -118,7 +130,7 @@ def plan(backbone, tasks, strategy, *, seed=None):
             "`keras_mtl.build(backbone, tasks, strategy)`, train it, and `decide()`."
         )
     graph = read(backbone)
-    return with_costs(graph, tasks, _fixed(graph, tasks, strategy, _seed(seed)))
+    return with_costs(graph, tasks, _fixed(graph, tasks, strategy, check_seed(seed)))
 
 
 def _fixed(graph, tasks, strategy, seed):
@@ -136,16 +148,24 @@ def _fixed(graph, tasks, strategy, seed):
     )
 
 
-def _seed(seed):
-    return random.SystemRandom().randrange(2**31) if seed is None else int(seed)
+def _warn_without_weights(architecture):
+    """Says so where a method does not train its decision anew, and the weights are missing."""
+    decided_by = strategies.STRATEGIES.get(architecture.origin.get("strategy"))
+    if not getattr(decided_by, "retrains", True):
+        warnings.warn(
+            f"`initial_weights` should be the search that decided this architecture: "
+            f"{decided_by.__name__} does not train a decided network anew. Pass "
+            "`initial_weights=search`, or train the network that is built now from the start.",
+            stacklevel=3,
+        )
 
 
-def _source(initial_weights, graph, tasks, architecture=None):
+def _source(initial_weights, graph, tasks, granularity, architecture=None):
     if architecture is not None:
         units = find_units(graph, architecture.granularity)
         architecture = fitted(graph, units, tasks, architecture)
     if isinstance(initial_weights, TaskModel):
-        return layers_of_model(initial_weights, architecture)
+        return layers_of_model(initial_weights, graph, tasks, granularity, architecture)
     if isinstance(initial_weights, Mapping):
         given = {task.name: initial_weights.get(task.name) for task in tasks}
         if not all(isinstance(model, TaskModel) for model in given.values()):

@@ -38,9 +38,13 @@ def check_counts(name, value, length=None):
 
 
 def check_seed(value):
-    """Returns the seed as an `int`, where `None` draws one; raises `ValueError` otherwise."""
+    """Returns the seed as an `int`, where `None` draws one; raises `ValueError` otherwise.
+
+    It is drawn as Keras draws the seeds of its layers, from Python's random numbers: what
+    `keras.utils.set_random_seed` makes repeatable.
+    """
     if value is None:
-        return random.randint(0, 2**31 - 1)
+        return random.randrange(2**31)
     return check_count("seed", value, 0, optional=True)
 
 

@@ -16,7 +16,7 @@ class Fusion:
 
     Args:
         name: string. Unique in an architecture; its layer is called so.
-        kind: string. Which layer mixes: a key of `keras_mtl.layers.FUSIONS`.
+        kind: string. Which layer mixes: a key of `keras_mtl.layers.fusions.FUSIONS`.
         unit: string. After which unit.
         sources: tuple of `(task, name)`. What it reads, the unit's own output first: the output of
             a unit up to `unit`, or what an earlier fusion has given this task.
@@ -49,22 +49,24 @@ class Fusion:
         for field in ("name", "kind", "unit"):
             if not isinstance(value := getattr(self, field), str) or not value:
                 raise ArchitectureError(f"`{field}` must be a name. Received: {field}={value!r}.")
-        try:
-            sources = tuple((str(task), str(name)) for task, name in self.sources)
-        except (TypeError, ValueError):
-            sources = ()
-        if not sources:
+        sources, targets = self.sources, self.targets
+        pairs = _are(sources, (tuple, list)) and all(_are(x, str) and len(x) == 2 for x in sources)
+        if not pairs:
             raise ArchitectureError(
                 "`sources` must be one or more pairs `(task, name)`. "
-                f"Received: sources={self.sources!r}."
+                f"Received: sources={sources!r}."
             )
-        targets = self.targets
-        if isinstance(targets, str) or not targets or not all(isinstance(t, str) for t in targets):
+        sources = tuple(map(tuple, sources))
+        if not _are(targets, str):
             raise ArchitectureError(
                 f"`targets` must be one or more names of tasks. Received: targets={targets!r}."
             )
         if not isinstance(self.aside, bool):
             raise ArchitectureError(f"`aside` must be a bool. Received: aside={self.aside!r}.")
+        if not isinstance(self.settings, Mapping):
+            raise ArchitectureError(
+                f"`settings` must be a mapping. Received: settings={self.settings!r}."
+            )
         object.__setattr__(self, "sources", sources)
         object.__setattr__(self, "targets", tuple(targets))
         object.__setattr__(self, "settings", types.MappingProxyType(dict(self.settings)))
@@ -81,3 +83,9 @@ class Fusion:
         """The fusion as a dict that JSON can hold."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**data, "settings": dict(self.settings)}
+
+
+def _are(values, kind):
+    """Whether values are a sequence, not an empty one, of one kind."""
+    sequence = isinstance(values, (tuple, list)) and len(values) > 0
+    return sequence and all(isinstance(value, kind) for value in values)

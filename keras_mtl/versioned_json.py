@@ -2,20 +2,31 @@
 
 import json
 import os
+import pathlib
 
 
 def parse(text, what, version, error):
     """Returns the fields of what was written, a dict; refuses broken text and unknown versions.
 
     Args:
-        text: string.
+        text: string, or bytes in UTF-8; a mark of the byte order before it does not count.
         what: string. What the text should be of, for messages.
         version: int. The version that is known.
         error: class of the exception.
     """
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, TypeError) as broken:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        data = json.loads(text.removeprefix("\ufeff"))
+    except UnicodeDecodeError:
+        raise error(
+            f"`text` must be the JSON of {what}, in UTF-8. Received: bytes that are not."
+        ) from None
+    except RecursionError:
+        raise error(
+            f"`text` must be the JSON of {what}. Received: text that is nested too deep."
+        ) from None
+    except (ValueError, TypeError, AttributeError) as broken:
         raise error(
             f"`text` must be the JSON of {what}. Received: text that breaks off or does not parse "
             f"({broken})."
@@ -26,7 +37,7 @@ def parse(text, what, version, error):
             f"{str(text)[:60]!r}."
         )
     found = data.pop("format_version")
-    if found != version:
+    if type(found) is not int or found != version:
         raise error(
             f"`format_version` must be {version}. Received: format_version={found!r}. "
             "Use the version of keras_mtl that wrote it."
@@ -42,12 +53,6 @@ def write(path, text):
     os.replace(temporary, path)
 
 
-def read(path):
-    """The text of a file."""
-    with open(path, encoding="utf-8") as file:
-        return file.read()
-
-
 class Saved:
     """Files of an object that has `to_json` and `from_json`."""
 
@@ -57,5 +62,11 @@ class Saved:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote."""
-        return cls.from_json(read(path))
+        """Reads what `save` wrote; refuses a damaged file."""
+        path = pathlib.Path(path)
+        if path.is_dir():
+            raise ValueError(f"`path` must be a file. Received: path={str(path)!r}, a folder.")
+        try:
+            return cls.from_json(path.read_bytes())
+        except ValueError as error:
+            raise type(error)(f"{error} It is in the file {str(path)!r}.") from None

@@ -1,5 +1,6 @@
 """Quiet TensorFlow, fixed seeds, and the rule for tests that need real data."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +26,16 @@ def pytest_collection_modifyitems(config, items):
     skip = pytest.mark.skip(reason="needs real data: set KERAS_MTL_DATA")
     for item in real_data:
         item.add_marker(skip)
+
+
+def pytest_configure():
+    gc.disable()  # until everything is imported
+
+
+def pytest_collection_finish():
+    """Spares the garbage collector all that was imported, a tenth of the time together."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 
+import numpy as np
 import pytest
 
 import keras_mtl
@@ -80,8 +81,10 @@ def test_files(tmp_path):
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     path = tmp_path / "plan.json"
     plan().save(path)
+    broken = plan()
+    object.__setattr__(broken, "origin", {"seed": object()})
     with pytest.raises(TypeError):
-        plan(origin={"seed": object()}).save(path)
+        broken.save(path)
     assert Architecture.load(path) == plan()
 
 
@@ -239,8 +242,10 @@ def test_costs_by_task_and_together():
 
 def test_costs_of_a_hand_made_plan():
     refused(
-        "`flops()` needs the costs of the units, which this hand-made architecture has not. Use "
-        "`keras_mtl.build(backbone, tasks, architecture=...).architecture`.",
+        "`flops()` needs the costs of the units, which `keras_mtl.build` fills in for a backbone "
+        "whose inputs have known sizes. Received: an architecture without costs. Use "
+        "`keras_mtl.build(backbone, tasks, architecture=...).architecture`, with a `keras.Input` "
+        "that leaves no size open.",
         plan().flops,
     )
 
@@ -252,7 +257,10 @@ def test_costs_of_an_unknown_task():
             ("depth", "normals"),
             (),
             {"depth": (), "normals": ()},
-            costs=full().costs,
+            costs={
+                kind: {"tasks": {"depth": 1, "normals": 2}, "together": 3}
+                for kind in ("parameters", "flops")
+            },
         ).parameters("dept"),
     )
 
@@ -477,3 +485,100 @@ def test_no_fingerprint_fits_any_backbone():
     model = keras_mtl.build(backbone, tasks, architecture=given)
     assert model.architecture.choices == given.choices
     assert model.architecture.parameters() == architecture_of(backbone, tasks).parameters()
+
+
+# Damaged text and files ---------------------------------------------------------------------------
+
+
+WRONG = (None, True, 3, -1.5, "x", "", [], [3], [[]], ["x", "x"], {}, {"x": 3}, {"a": []})
+
+
+def places(data, path=()):
+    """The path of every value in plain data."""
+    yield path
+    if isinstance(data, list):
+        data = dict(enumerate(data))
+    for key, value in data.items() if isinstance(data, dict) else ():
+        yield from places(value, (*path, key))
+
+
+def test_a_wrong_value_anywhere_is_an_architecture_error():
+    text = full().to_json()
+    refusals = 0
+    for path in places(json.loads(text)):
+        for value in WRONG:
+            data = json.loads(text)
+            if path:
+                part = data
+                for key in path[:-1]:
+                    part = part[key]
+                part[path[-1]] = value
+            else:
+                data = value
+            try:
+                found = Architecture.from_json(json.dumps(data))
+                found.summary(), repr(found), hash(found), found.to_json()
+                found.parameters() if found.costs else None
+            except ArchitectureError as error:
+                refusals += 1
+                assert "Received" in str(error) or "Missing" in str(error)
+    assert refusals > 700
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        '{"a": ' * 100_000,
+        "nan",
+        None,
+        3,
+        '{"format_version": ' + "1" * 5000 + "}",
+        '{"format_version": true}',
+    ],
+)
+@pytest.mark.parametrize("cls", [Architecture, keras_mtl.partition.Partition])
+def test_text_that_is_none(cls, text):
+    error = ArchitectureError if cls is Architecture else ValueError
+    with pytest.raises(error, match="must be"):
+        cls.from_json(text)
+
+
+def test_a_mark_of_the_byte_order_does_not_count(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_bytes(b"\xef\xbb\xbf" + full().to_json().encode())
+    assert Architecture.load(path) == full()
+    assert Architecture.from_json("\ufeff" + full().to_json()) == full()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b'{"format_version": 1, "tas'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "plan.json"
+    path.write_bytes(content)
+    with pytest.raises(ArchitectureError, match=f"in the file {re.escape(repr(str(path)))}"):
+        Architecture.load(path)
+    with pytest.raises(ValueError, match="a folder"):
+        Architecture.load(tmp_path)
+
+
+@pytest.mark.parametrize("choice", ["", "a/b", "left out", "b", "\n", "ü"])
+def test_names_of_branches(choice):
+    refused(
+        "`choices['a']` must be 'shared', 'own', 'skip' or the names of branches, which have only "
+        "letters, digits, '_', '.' and '-' and are not called like a task. Received: "
+        f"{choice!r}.",
+        lambda: plan(choices={"a": ("shared", choice, "own"), "b": ("shared",) * 3}),
+    )
+
+
+def test_numbers_of_numpy_are_plain_numbers():
+    again = plan(origin={"seed": np.int64(3), "settings": {"x": np.float32(0.5)}})
+    assert Architecture.from_json(again.to_json()).origin == again.origin
+    assert type(again.origin["seed"]) is int
+    refused(
+        "`origin['settings']['x']` must be what JSON can hold: text, numbers, lists, and dicts "
+        "with names as keys. Received: {1: 2}.",
+        lambda: plan(origin={"settings": {"x": {1: 2}}}),
+    )

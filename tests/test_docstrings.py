@@ -7,6 +7,7 @@ import pkgutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_mtl
 
@@ -33,8 +34,16 @@ def public_classes():
                 yield pytest.param(thing, id=f"{package.__name__}.{name}")
 
 
+@pytest.fixture
+def untraced():
+    """The few steps of an example are quicker than tracing them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, untraced):
     module = importlib.import_module(name)
     known = {"keras": keras, "np": np, "keras_mtl": keras_mtl}
     found = doctest.testmod(module, extraglobs=known, optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -332,7 +332,7 @@ def test_a_loaded_search_can_be_saved_again(searches, tmp_path):
 def trained():
     """A derived model with statistics, Dropout and momentum, after two steps."""
     model = derived(*MODELS["tree"])
-    model.compile(optimizer="adam", loss_weighting="uncertainty")
+    model.compile(optimizer="adam", loss_weighting="uncertainty", run_eagerly=True)
     x, y = toys.data(model.network, model.tasks, 8)
     model.fit(x, y, batch_size=4, verbose=0)
     return model, x, y
@@ -407,3 +407,64 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     first.save_weights(path)
     with pytest.raises(ValueError, match="must hold the weights of the same architecture"):
         second.load_weights(path)
+
+
+# Options and paths --------------------------------------------------------------------------------
+
+
+def message_of(call):
+    with pytest.raises((TypeError, ValueError, OSError)) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        [tf.TensorSpec((2, 6, 4), "float32"), tf.TensorSpec((2, 6), "float32")],
+        {"mask": keras.InputSpec(shape=(2, 6)), "sequence": keras.InputSpec(shape=(2, 6, 4))},
+        [[keras.KerasTensor((2, 6, 4)), keras.KerasTensor((2, 6))]],
+    ],
+    ids=["list", "names", "argument"],
+)
+def test_input_signature_fixes_open_sizes(models, tmp_path, signature):
+    models["masked"].export(tmp_path / "saved", input_signature=signature, verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    for endpoint in ("serve", "classes"):
+        specs = served[endpoint].structured_input_signature[1]
+        assert {name: spec.shape.as_list() for name, spec in specs.items()} == {
+            "sequence": [2, 6, 4],
+            "mask": [2, 6],
+        }
+
+
+def test_an_input_signature_that_does_not_fit(models, tmp_path):
+    spec = tf.TensorSpec((2, 5, 4), "float32")
+    assert message_of(
+        lambda: models["masked"].export(tmp_path / "saved", input_signature=[spec, spec])
+    ) == (
+        "`input_signature` must have a spec for each of the inputs sequence (None, 6, 4), mask "
+        "(None, 6), in this order or by name. Received: input_signature="
+        f"{[spec, spec]!r}."
+    )
+
+
+def test_unknown_options_of_export(models, tmp_path):
+    assert message_of(lambda: models["masked"].export(tmp_path / "saved", opset_version=18)) == (
+        "`export` to a SavedModel must have no options but `input_signature` and `verbose`. "
+        "Received: opset_version=18."
+    )
+
+
+def test_paths_that_cannot_be_written(models, tmp_path):
+    (tmp_path / "file").write_text("taken")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert message_of(lambda path=path: models["masked"].export(path)).startswith(
+            "`filepath` must be a folder that exists or can be made, and can be written. Received: "
+            f"filepath={str(path)!r}, of which the system says: "
+        )
+    for path in (None, 3, ""):
+        assert message_of(lambda path=path: models["masked"].export(path)) == (
+            f"`filepath` must be a string or path, of a folder. Received: filepath={path!r}."
+        )
+    assert (tmp_path / "file").read_text() == "taken"

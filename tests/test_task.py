@@ -42,6 +42,9 @@ def test_name_that_cannot_name_an_endpoint_is_refused(name):
         ("val", "the mark of validation results in `history`"),
         ("val_x", "the mark of validation results in `history`"),
         ("temperature", "the gates' temperature in `history`"),
+        ("signatures", "an attribute of a loaded SavedModel"),
+        ("variables", "an attribute of a loaded SavedModel"),
+        ("tensorflow_version", "an attribute of a loaded SavedModel"),
     ],
 )
 def test_taken_name_is_refused(name, why):
@@ -189,7 +192,7 @@ def test_one_metric_needs_no_list():
     ],
 )
 def test_accuracy_follows_the_loss(loss, kind):
-    (metric,) = a_task(loss, ["accuracy"]).metrics
+    (metric,) = Task("a", layers.Dense(1, "sigmoid"), loss, ["accuracy"]).metrics
     assert type(metric) is kind
     assert metric.name == "accuracy"
 

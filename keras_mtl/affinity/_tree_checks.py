@@ -2,18 +2,21 @@
 
 import math
 import numbers
+from collections.abc import Iterable
 
 
-def check_sizes(sizes, num_locations):
-    """Returns the sizes as a tuple of Python numbers, one for each location."""
+def check_sizes(sizes, num_locations=None):
+    """Returns the sizes as a tuple of Python numbers, one for each location (`None`: any)."""
+    if not isinstance(sizes, Iterable):
+        raise TypeError(f"`sizes` must be a sequence of numbers. Received: sizes={sizes!r}.")
     sizes = tuple(x.item() if hasattr(x, "item") else x for x in sizes)
-    if len(sizes) != num_locations:
+    if num_locations not in (None, len(sizes)):
         raise ValueError(
             f"`sizes` must have one number for each of the {num_locations} locations. "
             f"Received: sizes={list(sizes)}."
         )
     if not all(_is_real(x) and 0 <= x < math.inf for x in sizes):
-        raise ValueError(f"`sizes` must not be negative. Received: sizes={list(sizes)}.")
+        raise ValueError(f"`sizes` must be finite and not negative. Received: sizes={list(sizes)}.")
     return sizes
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import scipy.linalg
-from sklearn.manifold import spectral_embedding
+from scipy.sparse import csgraph
 
 from keras_mtl.affinity.partitions import coarsenings, members, merged, singles
 
@@ -102,10 +102,8 @@ def spectral_clusterings(affinity):
     Returns:
         A list of arrays of labels.
     """
-    # With so many components this solver is a dense one and needs no random start.
-    embedding = spectral_embedding(
-        affinity, n_components=len(affinity) - 1, eigen_solver="lobpcg", drop_first=False
-    )
+    laplacian, scale = csgraph.laplacian(affinity, normed=True, return_diag=True)
+    embedding = scipy.linalg.eigh(laplacian)[1] / scale[:, None]
     return [_labels(embedding[:, :m]) for m in range(2, len(affinity))]
 
 

@@ -72,7 +72,13 @@ def _checked(errors):
             f"{type(errors).__name__}{' without entries' if isinstance(errors, Mapping) else ''}."
         )
     check_names("errors", list(errors))
-    errors = {task: np.asarray(row, dtype="float64") for task, row in errors.items()}
+    try:
+        errors = {task: np.asarray(row, dtype="float64") for task, row in errors.items()}
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`errors` must be a dict from task to an array of shape (K,). Received: entries that "
+            "are no numbers."
+        ) from None
     first, size = next(iter(errors)), np.shape(next(iter(errors.values())))
     for task, row in errors.items():
         if row.ndim != 1 or row.shape != size:

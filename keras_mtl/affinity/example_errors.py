@@ -16,6 +16,9 @@ def example_errors(model, task, data):
     Returns:
         A float64 array of shape `(examples,)`; NaN where an example has no label.
 
+    Raises:
+        ValueError: when the loss of a label is not finite: the training has failed.
+
     Example:
 
     >>> import keras, keras_mtl
@@ -28,12 +31,26 @@ def example_errors(model, task, data):
     [1.0, 9.0]
     """
     errors = []
-    for x, y in data:
+    for batch in data:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise ValueError(
+                "`data` must be an iterable of batches `(x, y)`. Received: a batch of type "
+                f"{type(batch).__name__}. For arrays pass `[(x, y)]`."
+            )
+        x, y = batch
         labels = y[task.name] if isinstance(y, dict) else y
         values, _, present = task.loss_per_label(labels, model(x, training=False)[task.name])
         values, present = (
             ops.convert_to_numpy(v).reshape(len(v), -1).astype("float64") for v in (values, present)
         )
+        if not np.isfinite(values[present > 0]).all():
+            raise ValueError(
+                "`model` must have a finite loss for every label. Received: a loss of task "
+                f"{task.name!r} that is NaN or infinite, which would count as a missing label. "
+                "Look at how the model was trained."
+            )
         with np.errstate(invalid="ignore"):
             errors.append((values * present).sum(axis=1) / present.sum(axis=1))
+    if not errors:
+        raise ValueError("`data` must have at least one batch. Received: none.")
     return np.concatenate(errors)

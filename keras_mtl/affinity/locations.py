@@ -5,6 +5,8 @@ import itertools
 from keras_mtl.graph import call_flops, find_units, parameters, read, sizes_known
 
 KINDS = ("parameters", "flops")
+# A tree parts between units of this granularity, which follow one another on every task's way.
+GRANULARITY = "block"
 
 
 def find_locations(backbone, granularity="stage"):
@@ -16,8 +18,10 @@ def find_locations(backbone, granularity="stage"):
             `"block"` or `"operator"`.
 
     Returns:
-        A tuple of names of layers, from the input to the features: the last layer of every unit
-        that has weights.
+        A tuple of names of layers, from the input to the features, each of which
+        `keras_mtl.strategies.Branched` and `representation_dissimilarity` accept: the last layer of
+        every unit that has weights; of operators side by side in one block, the last one; before a
+        layer that is called several times or has several outputs, the last one that is not.
 
     Example:
 
@@ -31,8 +35,8 @@ def find_locations(backbone, granularity="stage"):
     ('low', 'high')
     """
     graph = read(backbone)
-    units = [unit for unit in find_units(graph, granularity) if unit.searchable]
-    return tuple(graph.calls[unit.output.node].key for unit in units)
+    blocks = find_units(graph, GRANULARITY)
+    return _ends(graph, blocks, find_units(graph, granularity))
 
 
 def segments(graph, units, locations):
@@ -82,13 +86,35 @@ def segment_sizes(graph, units, locations, kind="parameters"):
 
 
 def _unit_of(graph, units, name):
-    places = [
-        i for i, unit in enumerate(units) if any(graph.calls[c].key == name for c in unit.calls)
-    ]
+    places = _blocks_of(graph, units, name)
     if len(places) != 1:
-        ends = [graph.calls[unit.output.node].key for unit in units if unit.searchable]
         raise ValueError(
             f"`locations` must name layers of the backbone that are in one unit each. Received: "
-            f"{name!r}, which is in {len(places)} units. The units end with {ends}."
+            f"{name!r}, which is in {len(places)} units. Units end with "
+            f"{list(_ends(graph, units, units))}."
         )
     return places[0]
+
+
+def _ends(graph, blocks, units):
+    """The last layer of every unit with weights that may be a location, one for each block."""
+    found = {}
+    for unit in units:
+        names = (graph.calls[i].key for i in reversed(unit.calls) if unit.searchable)
+        name = next((name for name in names if _can_be_location(graph, name)), None)
+        if name is not None:
+            found[_blocks_of(graph, blocks, name)[0]] = name
+    return tuple(found[place] for place in sorted(found))
+
+
+def _blocks_of(graph, units, name):
+    """The places of the units in which a layer is called."""
+    return [
+        i for i, unit in enumerate(units) if any(graph.calls[c].key == name for c in unit.calls)
+    ]
+
+
+def _can_be_location(graph, name):
+    """Whether a name means one place and one value: its layer is called once, for one output."""
+    calls = [call for call in graph.calls if call.key == name]
+    return len(calls) == 1 and len(calls[0].outputs) == 1

@@ -8,7 +8,7 @@ from keras_mtl.affinity._tree_checks import check_budget, check_integer, check_s
 from keras_mtl.affinity.enumerate_trees import stirling_numbers
 from keras_mtl.affinity.partitions import merged, named, singles
 from keras_mtl.affinity.tree import Tree
-from keras_mtl.checks import check_names
+from keras_mtl.checks import check_names, check_seed
 
 _SHAPES = 1_000_000  # sequences of numbers of groups that are weighed one by one, at most
 
@@ -43,10 +43,10 @@ def random_trees(tasks, sizes, number, *, budget=None, first_shared=False, seed)
     [220, 220]
     """
     tasks = check_names("tasks", tasks)
-    sizes = check_sizes(sizes, len(sizes))
+    sizes = check_sizes(sizes)
     number = check_integer("number", number, 0)
     budget = check_budget(budget, sizes)
-    draw = _Draw(len(tasks), sizes, budget, first_shared, np.random.default_rng(seed))
+    draw = _Draw(len(tasks), sizes, budget, first_shared, np.random.default_rng(check_seed(seed)))
     found = {}
     while len(found) < min(number, draw.available):
         chain = draw.chain()

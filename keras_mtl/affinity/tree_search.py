@@ -10,6 +10,7 @@ from keras_mtl.affinity.exact_search import exact_front, table_entries
 from keras_mtl.affinity.local_search import improved
 from keras_mtl.affinity.partitions import named
 from keras_mtl.affinity.tree import Tree
+from keras_mtl.checks import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ def search_trees(
         raise TypeError(f"`affinity` must be an `Affinity`. Received: affinity={affinity!r}.")
     sizes = check_sizes(sizes, len(affinity.locations))
     budget = check_budget(budget, sizes)
-    beam = check_integer("beam", beam, 1)
+    beam, seed = check_integer("beam", beam, 1), check_seed(seed)
     costs = ChainCosts(affinity.dissimilarity, sizes, budget, first_shared)
     if table_entries(costs.num_tasks, costs.num_locations) <= exact_limit:
         front = exact_front(costs)

@@ -1,15 +1,14 @@
 """BackupAndResume: an interrupted training goes on as if nothing had happened."""
 
 import json
-import os
 import pathlib
+import warnings
 
 import keras
 import numpy as np
 
+from keras_mtl.callbacks import backup_file, companions
 from keras_mtl.report import say
-
-_VERSION = 1
 
 
 class BackupAndResume(keras.callbacks.Callback):
@@ -23,6 +22,12 @@ class BackupAndResume(keras.callbacks.Callback):
     and with one seed and deterministic operations the result is bit-identical to that of an
     uninterrupted run.
 
+    The file belongs to one training: the same network (as for files of weights), seed, losses, task
+    weights, loss weighting, multipliers, and optimizers but for their learning rate, which may be
+    changed: a number that differs from the interrupted training's is taken instead of the saved
+    one, and said. Other callbacks may come and go unless their state would be lost. While `fit`
+    runs, a lock beside the file keeps other processes away.
+
     A finished training leaves its file, so that the same `fit` returns at once with its history;
     delete the file to begin again.
 
@@ -31,7 +36,8 @@ class BackupAndResume(keras.callbacks.Callback):
         verbose: bool. Whether to say that a training was continued.
 
     Raises:
-        ValueError: when the file belongs to another model.
+        ValueError: before the first step, when the file belongs to another training, is damaged,
+            is being written by another one, or cannot be written.
 
     Example:
 
@@ -47,100 +53,161 @@ class BackupAndResume(keras.callbacks.Callback):
         self.next_epoch = 0
         self.stopped = False
         self._companions = []
-        self._states = []
+        self._states = {}
         self._beginnings = []
         self._rows = []
+        self._settings = None
+        self._lock = backup_file.Lock(self.filepath)
 
     def begin(self, model, callbacks):
         """Restores the state, if there is one; `fit` of the library's models calls this first."""
         self._companions = [c for c in callbacks if c is not self]
-        self._states = []
+        self._states = {}
         self._rows = []
+        self._settings = json.loads(json.dumps(model.settings()))
         self.next_epoch = 0
         self.stopped = False
-        if not self.filepath.exists():
-            return
-        with np.load(self.filepath, allow_pickle=False) as file:
-            state = json.loads(str(file["state"]))
-            arrays = {key: file[key] for key in file.files if key != "state"}
+        backup_file.check_writable(self.filepath, backup_file.size_of(_variables(model)))
+        self._lock.acquire()
+        try:
+            if self.filepath.exists():
+                self._restore(model, *backup_file.read(self.filepath))
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self):
+        """Lets other trainings have the file; `fit` of the library's models calls this last."""
+        self._lock.release()
+
+    def _restore(self, model, state, arrays):
         self._check(model, state)
-        for i, variable in enumerate(_variables(model)):
-            variable.assign(arrays[f"variable_{i}"])
-        for i, plain in enumerate(state["callbacks"]):
-            lists = {
+        states = [
+            plain
+            | {
                 name: [arrays[f"callback_{i}_{name}_{j}"] for j in range(count)]
                 for name, count in state["arrays"][i].items()
             }
-            self._states.append({**plain, **lists})
+            for i, plain in enumerate(state["callbacks"])
+        ]
+        kinds = state.get("kinds", [[name] for name in state["classes"]])
+        found = companions.matched(kinds, states, self._companions, self.filepath)
+        self._states, gone, new = found
+        for i, variable in enumerate(_variables(model)):
+            variable.assign(arrays[f"variable_{i}"])
         self._rows = state["rows"]
         self.next_epoch = state["next_epoch"]
         self.stopped = state["stopped"]
         if self.verbose:
             say(f"Continuing after epoch {self.next_epoch} from {self.filepath}.")
+        self._choose_rates(model, state["settings"].get("learning_rates", {}))
+        self._say_what_changed(gone, new)
 
     def _check(self, model, state):
-        found = [list(v.shape) for v in _variables(model)]
-        classes = [type(c).__name__ for c in self._companions]
-        same = state["version"] == _VERSION and state["shapes"] == found
-        if not same or state["task_names"] != list(model.task_names):
+        shapes = [list(v.shape) for v in _variables(model)]
+        if state["task_names"] != list(model.task_names):
             raise ValueError(
                 f"`filepath` must hold a backup of this model. Received: {str(self.filepath)!r} "
-                f"with {len(state['shapes'])} variables for the tasks {state['task_names']}; the "
-                f"model has {len(found)} for {list(model.task_names)}. Delete the file to begin "
-                "again."
+                f"of the tasks {state['task_names']}; the model has {list(model.task_names)}. "
+                "Delete the file to begin again."
             )
-        own = json.loads(json.dumps(model.settings()))
-        changed = [key for key in own if state["settings"].get(key) != own[key]]
-        if changed:
+        then, now = state["settings"], self._settings
+        rates = then.get("learning_rates", {}), now["learning_rates"]
+        kinds = [{name: _kind_of_rate(rate) for name, rate in given.items()} for given in rates]
+        different = model.compare(
+            {**then, "learning_rates": kinds[0]}, {**now, "learning_rates": kinds[1]}
+        )
+        if different is None and state["shapes"] != shapes:
+            different = "variables", len(state["shapes"]), f"{len(shapes)} of other shapes"
+        if different:
+            what, theirs, ours = different
             raise ValueError(
-                f"`filepath` must hold a backup of a training with the same {changed[0]}. "
-                f"Received: {state['settings'].get(changed[0])} in {str(self.filepath)!r}; the "
-                f"model has {own[changed[0]]}. Delete the file to begin again."
+                "`filepath` must hold a backup of the same training. Received: "
+                f"{str(self.filepath)!r} with {what} = {theirs}; this one has {what} = {ours}. "
+                "Delete the file to begin again."
             )
-        if state["classes"] != classes:
-            raise ValueError(
-                f"`callbacks` must be those of the interrupted training: {state['classes']}. "
-                f"Received: {classes}."
-            )
+
+    def _choose_rates(self, model, then):
+        """Learning rates: what has moved goes on, what the user has changed is taken."""
+        given = self._settings["learning_rates"]
+        reached = json.loads(json.dumps(model.settings()))["learning_rates"]
+        for name, rate in given.items():
+            before = then.get(name, rate)
+            # In one process, a model may still have the rate that a first `fit` has reached.
+            if rate == before or (_is_rate(rate) and rate == reached[name]):
+                given[name] = before
+                continue
+            if _is_rate(rate):
+                getattr(model, name).learning_rate = rate
+            if self.verbose:
+                new, old = (f"{x:.6g}" if _is_rate(x) else "schedule" for x in (rate, before))
+                say(f"`{name}` goes on with its new learning rate, {new}; before: {old}.")
+
+    def _say_what_changed(self, gone, new):
+        if not gone and not new:
+            return
+        parts = [f"without {', '.join(gone)}"] if gone else []
+        if new:
+            parts += [f"with {', '.join(type(c).__name__ for c in new)}, beginning anew"]
+        message = f"The training goes on {' and '.join(parts)}: other callbacks than before."
+        if any(hasattr(callback, "monitor") for callback in new):
+            warnings.warn(message, stacklevel=5)
+        elif self.verbose:
+            say(message)
 
     def on_train_begin(self, logs=None):
         """Gives the other callbacks their state back, after they have begun anew.
 
         What they were given as settings has its new value: only what moved was saved.
         """
-        self._beginnings = [_plain_state(companion) for companion in self._companions]
-        for companion, state in zip(self._companions, self._states, strict=False):
-            for name, value in state.items():
-                if isinstance(value, dict):
-                    value = getattr(keras.ops, value["operation"])
-                setattr(companion, name, value)
+        if self._settings is None:
+            raise TypeError(
+                "`BackupAndResume` needs a model of this library, whose `fit` it begins with. "
+                f"Received: {type(self.model).__name__} {self.model.name!r}. Use "
+                "`keras.callbacks.BackupAndRestore`."
+            )
+        self._beginnings = [companions.plain_state(c) for c in self._companions]
+        for place, state in self._states.items():
+            companions.give_back(self._companions[place], state)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows.append([epoch, {key: float(value) for key, value in (logs or {}).items()}])
+        # Results of several numbers, such as one per class, become lists.
+        rows = {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
+        self._rows.append([epoch, rows])
         variables = _variables(self.model)
         arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
         state = {
-            "version": _VERSION,
+            "version": backup_file.VERSION,
             "task_names": list(self.model.task_names),
-            "settings": self.model.settings(),
+            "settings": self._settings,
             "shapes": [list(v.shape) for v in variables],
             "next_epoch": epoch + 1,
             # A stop that no early stopping asked for is an interruption, to be continued.
             "stopped": any(getattr(c, "stopped_epoch", 0) > 0 for c in self._companions),
             "rows": self._rows,
             "classes": [type(c).__name__ for c in self._companions],
+            "kinds": [companions.kind_of(c) for c in self._companions],
             "callbacks": [
-                _moved(_plain_state(companion), before)
+                companions.moved(companion, before)
                 for companion, before in zip(self._companions, self._beginnings, strict=True)
             ],
             "arrays": [],
         }
         for i, companion in enumerate(self._companions):
-            lists = _array_state(companion)
+            lists = companions.array_state(companion)
             state["arrays"].append({name: len(values) for name, values in lists.items()})
             for name, values in lists.items():
                 arrays |= {f"callback_{i}_{name}_{j}": v for j, v in enumerate(values)}
-        write_atomically(self.filepath, {**arrays, "state": np.array(json.dumps(state))})
+        try:
+            backup_file.write_atomically(
+                self.filepath, {**arrays, "state": np.array(json.dumps(state))}
+            )
+        except OSError as error:
+            raise OSError(
+                f"`filepath` must stay writable. Received: {error} when epoch {epoch + 1} was to "
+                f"be saved to {str(self.filepath)!r}, which keeps what it had. Make room, and "
+                "start the training again."
+            ) from None
 
     def on_train_end(self, logs=None):
         """Puts the epochs of the interrupted runs in front of this run's history."""
@@ -149,24 +216,12 @@ class BackupAndResume(keras.callbacks.Callback):
         merged = {}
         for _, row in before:
             for key, value in row.items():
+                value = np.asarray(value) if isinstance(value, list) else value
                 merged.setdefault(key, []).append(value)
         for key, values in history.history.items():
             merged[key] = merged.get(key, []) + values
         history.history = merged
         history.epoch = [epoch for epoch, _ in before] + history.epoch
-
-
-def write_atomically(path, arrays):
-    """Writes an `.npz` file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{path.name}.*.partial"):  # of a kill while writing
-        left_over.unlink()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _variables(model):
@@ -181,30 +236,9 @@ def _variables(model):
     return [variable for key, variable in known.items() if key not in rows]
 
 
-def _moved(state, before):
-    return {name: value for name, value in state.items() if before.get(name, state) != value}
+def _is_rate(rate):
+    return isinstance(rate, (int, float))
 
 
-def _plain_state(callback):
-    kinds = (bool, int, float, str, type(None))
-    state = {}
-    for name, value in vars(callback).items():
-        if name.startswith("_"):
-            continue
-        if isinstance(value, (*kinds, np.generic)):
-            state[name] = value.item() if isinstance(value, np.generic) else value
-        elif callable(value) and getattr(keras.ops, getattr(value, "__name__", ""), None) is value:
-            # Whether more or less is better; Keras turns `min_delta` round when it finds this out.
-            state[name] = {"operation": value.__name__}
-    return state
-
-
-def _array_state(callback):
-    return {
-        name: [np.asarray(v) for v in value]
-        for name, value in vars(callback).items()
-        if not name.startswith("_")
-        and isinstance(value, (list, tuple))
-        and value
-        and all(isinstance(v, np.ndarray) for v in value)
-    }
+def _kind_of_rate(rate):
+    return "a number" if _is_rate(rate) else "a schedule"

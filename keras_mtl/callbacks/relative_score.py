@@ -3,6 +3,7 @@
 import keras
 
 from keras_mtl.metrics import relative_performance
+from keras_mtl.metrics.relative_performance import directions
 
 
 class RelativeScore(keras.callbacks.Callback):
@@ -13,7 +14,11 @@ class RelativeScore(keras.callbacks.Callback):
     Args:
         baseline: dict from task to a dict from metric name to value, such as
             `model.task_results(...)` of single-task models on the same validation data.
-        lower_is_better: as in `relative_performance`, or `None`.
+        lower_is_better: as in `relative_performance`: a dict such as `{"wer": True}` for metrics
+            that are not Keras' or this library's, or `None`.
+
+    Raises:
+        ValueError: when nothing says whether a metric is better when smaller.
 
     Example:
 
@@ -27,6 +32,7 @@ class RelativeScore(keras.callbacks.Callback):
     def __init__(self, baseline, *, lower_is_better=None):
         super().__init__()
         self.reference = {task: dict(metrics) for task, metrics in baseline.items()}
+        directions(self.reference, lower_is_better)  # says before the training what it misses
         self.lower_is_better = lower_is_better
 
     def on_epoch_end(self, epoch, logs=None):
@@ -45,8 +51,7 @@ class RelativeScore(keras.callbacks.Callback):
             task: {metric: logs[f"val_{task}_{metric}"] for metric in metrics}
             for task, metrics in self.reference.items()
         }
-        options = {} if self.lower_is_better is None else {"lower_is_better": self.lower_is_better}
-        delta = relative_performance(results, self.reference, **options)
+        delta = relative_performance(results, self.reference, lower_is_better=self.lower_is_better)
         logs["val_delta"] = delta.total
         for task, value in delta.per_task.items():
             logs[f"val_{task}_delta"] = value

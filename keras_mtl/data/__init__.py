@@ -6,6 +6,7 @@ from keras_mtl.data.digits import load_multidigits
 from keras_mtl.data.domains import DOMAINS, load_domains
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.joined_dataset import JoinedDataset
+from keras_mtl.data.joined_pass import JoinedPass
 from keras_mtl.data.nyuv2 import load_nyuv2
 from keras_mtl.data.reviews import load_reviews, tokenise
 from keras_mtl.data.sample_tasks import sample_tasks
@@ -18,6 +19,7 @@ __all__ = [
     "ADULT_NUMBERS",
     "DOMAINS",
     "JoinedDataset",
+    "JoinedPass",
     "SampledDataset",
     "SearchDataset",
     "join_tasks",

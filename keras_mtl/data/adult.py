@@ -71,6 +71,7 @@ def load_adult(split, *, data_dir=None, limit=None, seed=0):
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
     check_count("limit", limit, optional=True)
+    check_count("seed", seed, 0)  # none is drawn: two splits must agree
     folder = _find_folder(data_dir)
     whole = _rows(folder, "train")
     rows = _rows(folder, "test") if split == "test" else whole

@@ -1,8 +1,10 @@
 """Two overlapping handwritten digits in one image: three tasks without a download."""
 
 import numpy as np
+from scipy import ndimage
 
-from keras_mtl.checks import check_count
+from keras_mtl.checks import check_count, check_seed
+from keras_mtl.optional import require
 
 _CANVAS = 16
 _SIZES = (9, 10, 11)
@@ -33,6 +35,7 @@ def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
         labels of shape `(n,)`.
 
     Raises:
+        ImportError: without scikit-learn, which `pip install "keras_mtl[data]"` brings.
         ValueError: when a number of pictures is not a positive integer.
 
     Example:
@@ -49,16 +52,14 @@ def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
     for name, count in counts.items():
         check_count(name, count)
 
-    # Loading these two takes a second that users of other data need not wait.
-    from scipy import ndimage
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
+    # Optional for those who bring their own data, and slow to import.
+    datasets = require("sklearn.datasets", "keras_mtl.data.load_multidigits", "data")
+    source = datasets.load_digits()
     glyphs = {
         size: np.clip(ndimage.zoom(source.images / 16.0, (1, size / 8, size / 8), order=1), 0, 1)
         for size in _SIZES
     }
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     order = generator.permutation(len(source.target))
     bounds = np.cumsum(np.multiply(_SOURCE_SHARES, len(order)).astype(int))[:-1]
     return {

@@ -71,6 +71,7 @@ def load_domains(split, *, domains=None, data_dir=None, limit=None, seed=0):
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
     check_count("limit", limit, optional=True)
+    check_count("seed", seed, 0)  # none is drawn: two splits must agree
     domains = list(DOMAINS) if domains is None else domains
     if isinstance(domains, str) or not domains or not set(domains) <= set(DOMAINS):
         raise ValueError(

@@ -45,6 +45,18 @@ class EpochDataset:
         """The structure, shapes and types of an element, as `tf.data.Dataset` has it."""
         return self._epochs(0, 1).element_spec
 
+    def of_sets(self, names):
+        """The same without the input sets that are not among `names`; as if it had never had them.
+
+        Data that are not of input sets are given back as they are.
+        """
+        return self
+
+    def _with_tasks_of(self, names, other):
+        """Gives `other` what is known of the tasks of some input sets."""
+        other.task_sets = {task: name for task, name in self.task_sets.items() if name in names}
+        return other
+
     def cardinality(self):
         """The number of batches in an epoch, an int."""
         return len(self)

@@ -1,9 +1,8 @@
 """Joins the data of tasks that have their own into batches of all of them."""
 
 from keras_mtl.checks import check_count, check_seed
-from keras_mtl.data.epoch_dataset import finished
 from keras_mtl.data.joined_dataset import JoinedDataset
-from keras_mtl.data.rounds import in_rounds
+from keras_mtl.data.joined_pass import JoinedPass
 from keras_mtl.data.source import input_sets, task_sets
 
 
@@ -14,8 +13,7 @@ def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuf
     batch of every set; smaller sets go round more often than the largest, each of their examples as
     often as any other of the set. For validation and test (`training=False`) every example comes
     exactly once, in source order; where a shorter set has ended its rows are repeats with sample
-    weight 0, which no loss and no metric counts. (`val_loss`, the mean over steps of the total,
-    sees fewer tasks in the last steps: watch the rows of the tasks, or `val_delta`.)
+    weight 0, which no loss and no metric counts.
 
     Args:
         data: dict from the name of an input set to `(x, y)` or `(x, y, sample_weight)`, arrays or
@@ -33,8 +31,9 @@ def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuf
 
     Returns:
         For training a `keras_mtl.data.JoinedDataset` of `({set: x}, {task: y})`, with a third part
-        `{task: sample_weight}` where any set has it. Otherwise a `tf.data.Dataset` of known
-        cardinality, of `({set: x}, {task: y}, {task: sample_weight})`.
+        `{task: sample_weight}` where any set has it. Otherwise a `keras_mtl.data.JoinedPass` of
+        `({set: x}, {task: y}, {task: sample_weight})`. `fit`, `evaluate` and `predict` of a model
+        also take the dict itself.
 
     Raises:
         TypeError: when a set has another layout.
@@ -69,6 +68,4 @@ shuffle=True, seed=0>
         joined = JoinedDataset(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
         joined.task_sets = task_sets(sources)
         return joined
-    rounds = in_rounds(examples, None)
-    steps = rounds.examples_per_epoch(batch_size) // batch_size
-    return finished(rounds.one_pass(batch_size), steps)
+    return JoinedPass(examples, task_sets(sources), batch_size=batch_size)

@@ -36,6 +36,7 @@ class JoinedDataset(EpochDataset):
 
     def __init__(self, halves, *, batch_size, shuffle, seed):
         (order_seed,) = order_seeds(seed, 1)
+        self._halves = halves
         self._rounds = in_rounds(halves, order_seed if shuffle else None)
         self.num_examples = self._rounds.size
         examples = self._rounds.examples_per_epoch(batch_size)
@@ -46,6 +47,11 @@ class JoinedDataset(EpochDataset):
             f"<JoinedDataset: {len(self)} batches of {self.batch_size} from each set, "
             f"{self.num_examples} examples, shuffle={self.shuffle}, seed={self.seed}>"
         )
+
+    def of_sets(self, names):
+        halves = {name: half for name, half in self._halves.items() if name in names}
+        settings = {"batch_size": self.batch_size, "shuffle": self.shuffle, "seed": self.seed}
+        return self._with_tasks_of(names, JoinedDataset(halves, **settings))
 
     def _batches(self, start):
         return self._rounds.batches(start, self._examples, self.batch_size)

@@ -41,6 +41,7 @@ def load_reviews(split, *, domains=None, data_dir=None, seed=0):
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
+    check_count("seed", seed, 0)  # none is drawn: two splits must agree
     builder, reading = open_folder(find_folder(_FOLDER, data_dir))
     known = builder.info.features["domain"].names
     domains = known if domains is None else domains

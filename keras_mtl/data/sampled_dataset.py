@@ -58,6 +58,7 @@ class SampledDataset:
         bias,
         decay,
     ):
+        self._halves, self._given_steps = halves, steps_per_epoch
         self.task_sets = task_sets
         self.tasks = tuple(task_sets)
         self.num_examples = {name: half.size for name, half in halves.items()}
@@ -90,6 +91,22 @@ class SampledDataset:
     def cardinality(self):
         """The number of steps in an epoch, an int."""
         return self._steps
+
+    def of_tasks(self, tasks):
+        """The same without the tasks that are not among `tasks`; as if it had never had them."""
+        task_sets = {task: name for task, name in self.task_sets.items() if task in tasks}
+        return SampledDataset(
+            {name: half for name, half in self._halves.items() if name in task_sets.values()},
+            task_sets,
+            batch_size=self.batch_size,
+            sampling=self.sampling,
+            steps_per_epoch=self._given_steps,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            temperature=self.temperature,
+            bias=self.bias,
+            decay=self.decay,
+        )
 
     @property
     def needs_accuracies(self):

@@ -47,6 +47,7 @@ class SearchDataset(EpochDataset):
     """
 
     def __init__(self, weights, policy, *, batch_size, shuffle, seed, share=1.0):
+        self._halves, self._share = (weights, policy), share
         seeds = order_seeds(seed, 2) if shuffle else (None, None)
         self._weights, self._policy = map(in_rounds, (weights, policy), seeds)
         self.num_weights_examples = self._weights.size
@@ -63,6 +64,23 @@ class SearchDataset(EpochDataset):
             f"{self.num_policy_examples} for the policy, "
             f"shuffle={self.shuffle}, seed={self.seed}>"
         )
+
+    def of_sets(self, names):
+        if self.task_sets is None:
+            return self
+        weights, policy = (
+            {name: half for name, half in halves.items() if name in names}
+            for halves in self._halves
+        )
+        other = SearchDataset(
+            weights,
+            policy,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            share=self._share,
+        )
+        return self._with_tasks_of(names, other)
 
     def _batches(self, start):
         return tf.data.Dataset.zip(

@@ -34,9 +34,9 @@ def search_split(
     Args:
         data: tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or a finite `tf.data.Dataset`
             of batches of that layout. `x` is an array or a dict of arrays, `y` a dict from task
-            name to array. Missing labels (NaN, an ignored value) pass through. Where tasks have
-            their own data, a dict from the name of an input set to such data, as `join_tasks`
-            takes it: every set is split by the same rule.
+            name to array, or an array where the model has one task. Missing labels (NaN, an ignored
+            value) pass through. Where tasks have their own data, a dict from the name of an input
+            set to such data, as `join_tasks` takes it: every set is split by the same rule.
         policy_fraction: float strictly between 0 and 1. Share of the examples for the policy.
         mixed: bool. Whether both see all examples instead, each in an order of its own; an epoch is
             as long as without. For a search whose weights are kept, such as that of `MTLNAS`, whose

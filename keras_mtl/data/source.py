@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 _TUPLE = "a tuple `(x, y)` or `(x, y, sample_weight)` with `y` "
-_BY_TASK = _TUPLE + "a dict from task name to labels"
+_BY_TASK = _TUPLE + "a dict from task name to labels, or the labels of the only task"
 _OF_A_SET = _TUPLE + "an array or a dict from task name to labels"
 
 
@@ -31,6 +31,7 @@ class Source:
         self.batch_size = None
         self._shuffle_buffer = shuffle_buffer
         streamed = isinstance(data, tf.data.Dataset)
+        data = data if streamed else _as_arrays(data)
         spec = data.element_spec if streamed else data
         _check_layout(spec, self.where, _BY_TASK if input_set is None else _OF_A_SET)
         if input_set is not None:
@@ -85,6 +86,20 @@ def input_sets(data, caller, *, shuffle_buffer):
     return sources
 
 
+def _as_arrays(data):
+    """Data with arrays in the place of lists of numbers or texts; lists of arrays stay lists."""
+    if isinstance(data, tuple):
+        return tuple(map(_as_arrays, data))
+    if isinstance(data, dict):
+        return {key: _as_arrays(value) for key, value in data.items()}
+    if not isinstance(data, list) or any(hasattr(x, "shape") for x in keras.tree.flatten(data)):
+        return data
+    try:
+        return np.asarray(data)
+    except ValueError:  # rows of different lengths
+        return data
+
+
 def _by_task(batch, name):
     """Labels and sample weights as dicts; an array of weights holds for all tasks of the set."""
     x, y, *weights = batch
@@ -96,9 +111,7 @@ def _by_task(batch, name):
 def _check_layout(data, where, layout):
     """`data` is a tuple of arrays, or the `element_spec` of a dataset."""
     fits = isinstance(data, tuple) and len(data) in (2, 3)
-    if fits and layout == _BY_TASK:
-        fits = isinstance(data[1], dict)
-    elif fits:
+    if fits:
         fits = not any(isinstance(part, (tuple, list)) for part in data[1:])
     if not fits:
         raise TypeError(

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from keras_mtl.optional import require
+
 _VERSION = "1.0.0"
 
 
@@ -33,7 +35,7 @@ def find_folder(name, data_dir=None):
 def open_folder(folder):
     """The TFDS builder of a folder, and the way to read it in one order."""
     # Optional for those who bring their own data, and slow to import.
-    import tensorflow_datasets as tfds
+    tfds = require("tensorflow_datasets", "keras_mtl.data", "data")
 
     # TFDS reads files in parallel and, unless told otherwise, decides on its own to cache.
     reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)

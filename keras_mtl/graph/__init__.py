@@ -5,7 +5,15 @@ a layer in another, `channels.py`, and where masks of channels can go in `places
 """
 
 import keras_mtl.graph.layer_costs  # noqa: F401  fills the table of costs
-from keras_mtl.graph.backbone_graph import INPUT, BackboneGraph, Call, Value, is_functional, read
+from keras_mtl.graph.backbone_graph import (
+    INPUT,
+    BackboneGraph,
+    Call,
+    Value,
+    is_functional,
+    needed_inputs,
+    read,
+)
 from keras_mtl.graph.call_costs import call_flops, projection_cost, sizes_known, unit_costs
 from keras_mtl.graph.channel_selection import ChannelSelection
 from keras_mtl.graph.channels import Channels, channels_of
@@ -49,6 +57,7 @@ __all__ = [
     "is_functional",
     "is_normalisation",
     "is_weighted",
+    "needed_inputs",
     "no_places",
     "parameters",
     "place_of",

@@ -10,7 +10,8 @@ from keras_mtl.errors import UnsupportedBackboneError
 
 INPUT = -1  # the `node` of a value that is an input of the backbone
 
-_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), _x))
+# Keras has no public name for it. Before 3.14 a model without any operation is refused.
+_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), keras.layers.Identity()(_x)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ class BackboneGraph:
             values: iterable of `Value`.
             inside: collection of int, or `None`. The search stays among these calls.
         """
-        return _ancestors(self.calls, values, inside)
+        return sorted(_behind(self.calls, values, inside)[0])
 
     def run(self, values, layer_of, calls=None):
         """Runs calls of the backbone one after another.
@@ -147,7 +148,7 @@ def _settings(operation):
             return {
                 key: strip(value)
                 for key, value in config.items()
-                if key not in ("name", "seed", "trainable", "dtype")
+                if key not in ("name", "seed", "trainable", "dtype", "vocabulary_size")
                 and not key.endswith("initializer")
             }
         if isinstance(config, (list, tuple)):
@@ -195,20 +196,37 @@ def read(backbone):
     return BackboneGraph(backbone.name, specs, calls, output, backbone)
 
 
-def _ancestors(calls, values, inside=None):
-    found, stack = set(), [value.node for value in values]
+def needed_inputs(network):
+    """Which inputs every output of a functional model depends on.
+
+    Args:
+        network: functional `keras.Model`, with any number of outputs.
+
+    Returns:
+        A list with a tuple for each of `network.outputs`: the positions in `network.inputs`.
+    """
+    reader = _Reader()
+    inputs = [Value(INPUT, i) for i in range(len(network.inputs))]
+    outputs = reader.replay(network, inputs, prefix="")
+    return [tuple(sorted(_behind(reader.calls, [output])[1])) for output in outputs]
+
+
+def _behind(calls, values, inside=None):
+    """The calls and the numbers of the inputs that values depend on, as two sets."""
+    needed, inputs, stack = set(), set(), list(values)
     while stack:
-        index = stack.pop()
-        if index == INPUT or index in found or (inside is not None and index not in inside):
-            continue
-        found.add(index)
-        stack += [value.node for value in calls[index].inputs]
-    return sorted(found)
+        value = stack.pop()
+        if value.node == INPUT:
+            inputs.add(value.output)
+        elif value.node not in needed and (inside is None or value.node in inside):
+            needed.add(value.node)
+            stack += calls[value.node].inputs
+    return needed, inputs
 
 
 def _needed(calls, output):
     """The calls that the output depends on: a nested model may have outputs that nobody reads."""
-    needed = _ancestors(calls, [output])
+    needed = sorted(_behind(calls, [output])[0])
     numbers = {old: new for new, old in enumerate(needed)}
     numbers[INPUT] = INPUT
 
@@ -321,6 +339,9 @@ def is_functional(model):
     return isinstance(model, _Functional) or (isinstance(model, keras.Sequential) and model.built)
 
 
+_DENSE = {"sparse": "tf.sparse.to_dense", "ragged": "tf.RaggedTensor.to_tensor"}
+
+
 def _check(backbone):
     if not isinstance(backbone, keras.Model):
         raise UnsupportedBackboneError(
@@ -338,6 +359,14 @@ def _check(backbone):
             f"the subclassed model {type(backbone).__name__}, which hides its layers in `call`. "
             "Use `keras.Model(inputs, outputs)` with the same layers called one by one."
         )
+    for kind in ("sparse", "ragged"):
+        names = [x.name for x in backbone.inputs if getattr(x, kind)]
+        if names:
+            raise UnsupportedBackboneError(
+                f"`backbone` must have dense inputs. Received: the {kind} inputs {names}. Make the "
+                f"inputs without `{kind}=True`, and let the dataset give dense tensors: "
+                f"`dataset.map(lambda x, y: ({_DENSE[kind]}(x), y))`."
+            )
     if len(backbone.outputs) != 1:
         raise UnsupportedBackboneError(
             "`backbone` must have one output, the features that the heads read. Received: "

@@ -32,7 +32,7 @@ class UnknownCostWarning(UserWarning):
 
 
 _TABLE = LayerTable()
-_WARNED = set()
+_WARNED: set = set()
 
 
 def register_flops(layer_class):

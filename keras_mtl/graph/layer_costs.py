@@ -53,7 +53,7 @@ def _dense(layer, inputs, outputs):
     return 2 * math.prod(inputs[0]) * layer.units
 
 
-@register_flops(keras.layers.ReversibleEmbedding)
+@register_flops("ReversibleEmbedding")  # of Keras 3.12 and later
 def _reversible_embedding(layer, inputs, outputs):
     # The forward look-up is free; reversed, the layer is a dense projection to the vocabulary.
     if len(outputs[0]) > len(inputs[0]):
@@ -139,7 +139,7 @@ def _multi_head_attention(layer, inputs, outputs):
     projections = num_queries * query[-1] * heads * key_dim
     projections += num_values * heads * (key[-1] * key_dim + value[-1] * value_dim)
     projections += num_queries * heads * value_dim * output_dim
-    if config["use_gate"]:
+    if config.get("use_gate"):  # unknown to older versions of Keras
         projections += num_queries * query[-1] * heads * value_dim
     axes = config["attention_axes"] or range(1, len(query) - 1)
     axes = (axes,) if isinstance(axes, int) else axes
@@ -153,7 +153,7 @@ def _group_query_attention(layer, inputs, outputs):
     num_queries, num_values = query[1], value[1]
     head_dim, heads = layer.head_dim, layer.num_query_heads
     # Query, output and, where asked for, gate projections all have the query's heads.
-    of_query = 3 if layer.get_config()["use_gate"] else 2
+    of_query = 3 if layer.get_config().get("use_gate") else 2
     projections = of_query * num_queries * query[-1] * heads * head_dim
     projections += num_values * (key[-1] + value[-1]) * layer.num_key_value_heads * head_dim
     return 2 * (projections + 2 * num_queries * num_values * heads * head_dim)

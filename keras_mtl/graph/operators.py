@@ -265,7 +265,7 @@ _ENTRIES = (
     (
         (
             layers.Embedding,
-            layers.ReversibleEmbedding,
+            "ReversibleEmbedding",  # of Keras 3.12 and later
             "keras_hub>TokenAndPositionEmbedding",
         ),
         Support(skip=False, why="turns numbers into vectors"),

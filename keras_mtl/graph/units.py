@@ -4,10 +4,9 @@ import dataclasses
 
 import keras
 
+from keras_mtl.architecture import GRANULARITIES
 from keras_mtl.graph.backbone_graph import INPUT, Value
 from keras_mtl.graph.operators import skip_kind, support
-
-GRANULARITIES = ("block", "operator", "stage")
 
 NORMALISATIONS = (
     keras.layers.BatchNormalization,

@@ -232,4 +232,4 @@ def _penalty(parts):
     rows = [ops.reshape(part, (-1, part.shape[-1])) for part in parts]
     pairs = [(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :]]
     products = [ops.sum(ops.square(ops.matmul(ops.transpose(a), b))) for a, b in pairs]
-    return total(products) if products else ops.zeros(())
+    return total(products) if products else ops.zeros((), "float32")

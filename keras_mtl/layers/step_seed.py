@@ -29,5 +29,7 @@ class StepSeed(keras.random.SeedGenerator):
         self.step = step
 
     def next(self, ordered=True):
-        seed = ops.convert_to_tensor(self.seed, dtype="int32")
-        return ops.stack([seed, ops.cast(ops.convert_to_tensor(self.step), "int32")])
+        # JAX takes nothing but uint32; on TensorFlow other numbers would follow from it.
+        dtype = "uint32" if keras.backend.backend() == "jax" else "int32"
+        seed = ops.convert_to_tensor(self.seed, dtype=dtype)
+        return ops.stack([seed, ops.cast(ops.convert_to_tensor(self.step), dtype)])

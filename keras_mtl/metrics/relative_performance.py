@@ -1,24 +1,11 @@
+"""How much better multi-task results are than those of single-task models."""
+
 import dataclasses
-import math
 from collections.abc import Mapping
 
-_LOWER_IS_BETTER = (
-    "loss",
-    "error",
-    "mae",
-    "mse",
-    "rmse",
-    "angle_mean",
-    "angle_median",
-    "perplexity",
-    "crossentropy",
-    "divergence",
-    "hinge",
-    "logcosh",
-    "poisson",
-    "false_positives",
-    "false_negatives",
-)
+import numpy as np
+
+from keras_mtl.metrics.directions import lower_is_better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,50 +21,29 @@ class RelativePerformance:
     total: float
 
 
-def lower_is_better(name):
-    """Return whether a metric of this name is better when it is smaller.
-
-    Smaller is better when the name contains one of "loss", "error", "mae", "mse", "rmse",
-    "angle_mean", "angle_median" and "perplexity", or of "crossentropy", "divergence", "hinge",
-    "logcosh", "poisson", "false_positives" and "false_negatives", which are Keras' own names.
-
-    Args:
-        name: String. The name of a metric.
-
-    Returns:
-        Boolean.
-
-    Example:
-
-    >>> from keras_mtl.metrics import lower_is_better
-    >>> lower_is_better("relative_error"), lower_is_better("mean_iou")
-    (True, False)
-    """
-    name = name.lower()
-    return any(part in name for part in _LOWER_IS_BETTER)
-
-
 def relative_performance(result, baseline, *, lower_is_better=None):
     """Compare a multi-task result with the results of single-task models.
 
     With `M` a metric of the result and `B` the same metric of the baseline, the relative
     performance of a task is the mean over its metrics of `(-1)**l * (M - B) / |B| * 100`, where
     `l` is 1 if the metric is better when smaller and else 0; the total is the mean over tasks.
-    The papers divide by `B`, the same for their metrics, which are all positive.
+    The papers divide by `B`, the same for their metrics, which are all positive. A metric of
+    several numbers, such as one per class, counts by their mean.
 
     Args:
-        result: Dictionary `{task: {metric: value}}`.
+        result: Dictionary `{task: {metric: value}}`; a value is a number or an array.
         baseline: Dictionary with the same tasks and metrics, from single-task models.
-        lower_is_better: Collection of the names of the metrics that are better when smaller, or
-            a function from a metric's name to a boolean. By default
-            `keras_mtl.metrics.lower_is_better`.
+        lower_is_better: Dictionary from the name of a metric to whether it is better when
+            smaller, or `None`. It is needed for metrics that `keras_mtl.metrics.lower_is_better`
+            does not know, and goes before what that knows.
 
     Returns:
         A `RelativePerformance`. Positive numbers mean: better than the baseline.
 
     Raises:
         TypeError: When an argument or a value is of the wrong kind.
-        ValueError: When tasks or metrics differ, a value is not finite or a baseline is 0.
+        ValueError: When tasks or metrics differ, a value is not finite, a baseline is 0, or
+            nothing says whether a metric is better when smaller.
 
     Example:
 
@@ -86,15 +52,18 @@ def relative_performance(result, baseline, *, lower_is_better=None):
     >>> multi = {"segmentation": {"mean_iou": 0.3125}, "depth": {"absolute_error": 0.75}}
     >>> relative_performance(multi, single)
     RelativePerformance(per_task={'segmentation': 25.0, 'depth': -50.0}, total=-12.5)
+    >>> single, multi = {"speech": {"wer": 0.2}}, {"speech": {"wer": 0.15}}
+    >>> round(relative_performance(multi, single, lower_is_better={"wer": True}).total)
+    25
 
     Reference:
         [AdaShare: Learning What To Share For Efficient Deep Multi-Task Learning](
         https://arxiv.org/abs/1911.12423), Section 4, Equation 6.
     """
-    lower = _as_function(lower_is_better)
     result = _as_floats("result", result)
     baseline = _as_floats("baseline", baseline)
     _require_same_names("the tasks", "", result, baseline)
+    signs = directions(baseline, lower_is_better)
     per_task = {}
     for task, metrics in result.items():
         _require_same_names("the metrics", f"[{task!r}]", metrics, baseline[task])
@@ -107,22 +76,34 @@ def relative_performance(result, baseline, *, lower_is_better=None):
                     f"Received: baseline[{task!r}][{metric!r}]={single}."
                 )
             gain = (value - single) / abs(single) * 100
-            gains.append(-gain if lower(metric) else gain)
+            gains.append(-gain if signs[task][metric] else gain)
         per_task[task] = sum(gains) / len(gains)
     return RelativePerformance(per_task, sum(per_task.values()) / len(per_task))
 
 
-def _as_function(rule):
-    if rule is None:
-        return lower_is_better
-    if callable(rule):
-        return rule
-    if isinstance(rule, (str, Mapping)) or not hasattr(rule, "__contains__"):
+def directions(tasks, given):
+    """Whether every metric is better when smaller.
+
+    Args:
+        tasks: Dictionary from the name of a task to the names of its metrics.
+        given: The argument `lower_is_better` of `relative_performance`.
+
+    Returns:
+        Dictionary `{task: {metric: boolean}}`.
+    """
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(v, bool) for v in given.values()):
         raise TypeError(
-            "`lower_is_better` must be a collection of metric names or a function. "
-            f"Received: lower_is_better={rule!r}."
+            "`lower_is_better` must be a dictionary from the name of a metric to True or False. "
+            f"Received: lower_is_better={given!r}."
         )
-    return lambda name: name in rule
+    return {
+        task: {
+            name: given[name] if name in given else lower_is_better(name, tasks=[task])
+            for name in metrics
+        }
+        for task, metrics in tasks.items()
+    }
 
 
 def _as_floats(argument, tasks):
@@ -154,11 +135,12 @@ def _metrics_as_floats(place, argument, metrics):
     for metric, value in metrics.items():
         received = f"Received: {place}[{metric!r}]={value!r}."
         try:
-            values[metric] = float(value)
+            numbers = np.asarray(value).astype("float64")
         except (TypeError, ValueError):
             raise TypeError(f"`{argument}` must hold numbers. {received}") from None
-        if not math.isfinite(values[metric]):
+        if not numbers.size or not np.isfinite(numbers).all():
             raise ValueError(f"`{argument}` must hold finite numbers. {received}")
+        values[metric] = float(numbers.mean())
     return values
 
 

@@ -1,6 +1,7 @@
 """The parameter copies that one model owns, and how a call is carried out with them."""
 
 import contextlib
+import inspect
 import random
 
 import keras
@@ -12,9 +13,12 @@ from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import flops, is_weighted, parameters
 from keras_mtl.layers import ChannelMask, Projection, SelectOrSkip
 from keras_mtl.layers.fusions import fusion_kind
+from keras_mtl.models.layer_names import layer_name
+from keras_mtl.models.layer_state import hand_state, has_state
 from keras_mtl.strategies.strategy import child_seed
 
 BACKBONE, FRESH = "backbone", "fresh"
+_TAKE_OPTIONS = "Let its `__init__` take `**kwargs`, and hand them to `super().__init__(**kwargs)`."
 
 
 class Copies(Executor):
@@ -49,12 +53,7 @@ class Copies(Executor):
                 alike[kind] = layer
             if is_weighted(layer):
                 hand_weights(layer, key, copy, calls[key].operation, source)
-            elif getattr(layer, "weights", ()):
-                # Statistics of the inputs (`Normalization`) are of the data: never drawn anew.
-                # Through Keras' own pair, since the layer has to finish what it loads.
-                store = {}
-                calls[key].operation.save_own_variables(store)
-                layer.load_own_variables(store)
+            hand_state(layer, calls[key].operation)  # of the data: never drawn anew
         self.projections, self.normalisations, self.activations = {}, {}, {}
         self.fusions, self.masks = {}, {}
         for operation in trace:
@@ -144,14 +143,11 @@ class Copies(Executor):
         return self.masks[value, mask](tensor)
 
 
-def layer_name(key, copy):
-    """The name of a clone in every model; weights are handed from model to model by it."""
-    return key if copy in (None, SHARED) else f"{key}.{copy}"
-
-
 def _stateless_kind(operation):
     """What makes two of Keras' own operations without variables interchangeable, or `None`."""
     if getattr(operation, "variables", None) or not type(operation).__module__.startswith("keras."):
+        return None
+    if has_state(operation):
         return None
     config = operation.get_config()
     config.pop("name", None)
@@ -172,8 +168,18 @@ def clone_operation(graph, call, copy, seed, *, random=True):
             f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of type "
             f"{type(operation).__name__} without `get_config`. Add `get_config` to it."
         ) from None
+    config = {**config, "name": name}
+    if not _takes_name(type(operation)):
+        del config["name"]
     with seeds_of(seed, name):
-        clone = type(operation).from_config({**config, "name": name})
+        try:
+            clone = type(operation).from_config(config)
+        except TypeError as error:
+            raise UnsupportedBackboneError(
+                f"`backbone` must have layers that can be cloned. Received: layer {call.key!r} of "
+                f"type {type(operation).__name__}, whose constructor does not take its own "
+                f"configuration ({_first_line(error)}). {_TAKE_OPTIONS}"
+            ) from None
         if isinstance(clone, keras.layers.Layer):
             if not clone.built and operation.built:
                 with contextlib.nullcontext() if random else _zeros(clone):
@@ -181,6 +187,14 @@ def clone_operation(graph, call, copy, seed, *, random=True):
             if not clone.built or len(clone.weights) != len(operation.weights):
                 call.replay(clone, graph.spec)
     return clone
+
+
+def _takes_name(operation_class):
+    """Older versions of Keras have operations, such as that of `cumsum`, that take no name."""
+    if issubclass(operation_class, keras.layers.Layer):
+        return True
+    parameters = inspect.signature(operation_class.__init__).parameters.values()
+    return any(each.name == "name" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 @contextlib.contextmanager
@@ -211,23 +225,47 @@ def hand_weights(layer, key, copy, original, source):
                 "`initial_weights` must be a model that has the layers of the new one. Received: a "
                 f"model without layer {layer_name(key, copy)!r}."
             )
+        if given.weights is None:
+            return
+        _check_shapes(layer, given)
     for variable, value in zip(layer.weights, given.weights, strict=True):
         variable.assign(value)
+
+
+def _check_shapes(layer, given):
+    wanted, found = ([tuple(v.shape) for v in x.weights] for x in (layer, given))
+    if wanted != found:
+        task = layer.name.removesuffix(".head")
+        head = task != layer.name
+        what = f"the head of task {task!r}" if head else f"layer {layer.name!r}"
+        out = " Give the task another name to begin with a head of its own." if head else ""
+        raise ValueError(
+            f"`initial_weights` must have weights of the new model's shapes. Received: {what} with "
+            f"weights of shapes {found}, where the new one has {wanted}.{out}"
+        )
 
 
 def clone_head(task, features, seed, source=BACKBONE):
     """A task's head, cloned and built on the features' shape; says so when it does not fit."""
     name = f"{task.name}.head"
-    config = seeded(task.head.get_config(), seed, name)
     try:
         with seeds_of(seed, name):
+            config = seeded(task.head.get_config(), seed, name)
             head = type(task.head).from_config({**config, "name": name})
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f"`head` of task {task.name!r} must be a layer that can be cloned. Received: "
+            f"{type(task.head).__name__} {task.head.name!r}, which says: {_first_line(error)}. "
+            f"Give it `get_config`. {_TAKE_OPTIONS}"
+        ) from None
+    try:
+        with seeds_of(seed, name):
             output = head(keras.KerasTensor(features.shape, features.dtype))
     except (ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"`head` of task {task.name!r} must fit the backbone's features of shape "
             f"{tuple(features.shape)}. Received: {type(task.head).__name__} {task.head.name!r}, "
-            f"which says: {_first_line(error)}"
+            f"which says: {_first_line(error)}."
         ) from None
     if not isinstance(output, keras.KerasTensor):
         raise ValueError(
@@ -237,6 +275,7 @@ def clone_head(task, features, seed, source=BACKBONE):
         hand_weights(head, name, SHARED, task.head, source)
     elif not isinstance(source, str) and head.weights:
         hand_weights(head, name, SHARED, None, source)
+    hand_state(head, task.head)
     return head
 
 
@@ -327,4 +366,4 @@ def _without_activation(layer):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().splitlines()[0].rstrip(".")

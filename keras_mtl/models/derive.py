@@ -13,6 +13,8 @@ from keras_mtl.graph import (
     is_weighted,
 )
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
+from keras_mtl.models.functional import functional
+from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
 
@@ -37,8 +39,9 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     check_input_sets(graph, sets)
     heads = {task.name: clone_head(task, graph.features, seed, source) for task in tasks}
     architecture, needs = priced(graph, units, sets, heads, architecture)
+    check_names_apart(graph, tuple(sets), needs.operations, input_names(graph, sets))
     copies = Copies(graph, needs.operations, seed, source)
-    _freeze(copies, graph, units, architecture.frozen)
+    frozen = _freeze(copies, graph, units, architecture.frozen)
     inputs = {name: _inputs(graph, name) for name in sets.values()}
     features = assemble(
         graph,
@@ -52,9 +55,11 @@ def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
     )
     outputs = {task: heads[task](features[task]) for task in sets}
     packed = {name: graph.pack_inputs(tensors) for name, tensors in inputs.items()}
-    network = keras.Model(packed.get(None, packed), outputs, name=f"{graph.name}.network")
+    network = functional(packed.get(None, packed), outputs, f"{graph.name}.network")
     names = [spec.name for spec in graph.inputs]
-    return MultiTaskModel(network, tasks, architecture, seed=seed, name=name, input_names=names)
+    return MultiTaskModel(
+        network, tasks, architecture, seed=seed, name=name, frozen=frozen, input_names=names
+    )
 
 
 def with_costs(graph, tasks, architecture):
@@ -94,6 +99,12 @@ def check_input_sets(graph, sets):
                     "Choose another name."
                 )
         taken |= set(names)
+
+
+def input_names(graph, sets):
+    """The names of a model's inputs: the backbone's, or made for every input set."""
+    different = dict.fromkeys(sets.values())
+    return [_input_name(graph, name, spec) for name in different for spec in graph.inputs]
 
 
 def _input_name(graph, input_set, spec):
@@ -180,11 +191,14 @@ def selected_channels(graph, architecture):
 
 
 def _freeze(copies, graph, units, frozen):
-    """Takes the operators of some units from the variables that training moves."""
+    """Takes the operators of some units from the variables that training moves; their names."""
     keys = {graph.calls[i].key for unit in units if unit.name in frozen for i in unit.calls}
+    names = []
     for (key, _), layer in copies.layers.items():
         if key in keys and is_weighted(layer) and not is_normalisation(layer):
             layer.trainable = False
+            names.append(layer.name)
+    return names
 
 
 def _can_skip(graph, unit, granularity):

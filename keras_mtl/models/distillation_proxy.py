@@ -4,12 +4,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.checks import check_seed
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.sample_tasks import sample_tasks
 from keras_mtl.graph import INPUT, feature_model, read
 from keras_mtl.graph.channel_selection import bits
 from keras_mtl.metrics import relative_performance
+from keras_mtl.metrics.relative_performance import directions
 from keras_mtl.models.copies import BACKBONE, Copies, clone_head
+from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.models.student import Joined, Tail, TaskMask, squared_errors
 from keras_mtl.models.update_scales import scales_of
@@ -43,6 +46,8 @@ class DistillationProxy(MultiTaskModel):
         batch_size: int.
         learning_rate: float.
         initial_weights: a model of this library with the first weights, or `None`: the backbone's.
+        lower_is_better: as in `keras_mtl.relative_performance`, for metrics of the tasks that it
+            does not know.
         seed: int.
 
     Attributes:
@@ -52,7 +57,8 @@ class DistillationProxy(MultiTaskModel):
 
     Raises:
         UnsupportedBackboneError: when the last stages read more than one value of the first.
-        ValueError: when a teacher is missing, or `frozen` leaves no stage.
+        ValueError: when a teacher is missing, `frozen` leaves no stage, or nothing says whether a
+            metric is better when smaller.
 
     Example:
 
@@ -91,21 +97,25 @@ class DistillationProxy(MultiTaskModel):
         batch_size=4,
         learning_rate=1.0,
         initial_weights=None,
+        lower_is_better=None,
         seed=0,
         name=None,
     ):
-        tasks = check_tasks(tasks)
+        tasks, seed = check_tasks(tasks), check_seed(seed)
         missing = [task.name for task in tasks if task.name not in teachers]
         if missing:
             raise ValueError(
                 "`teachers` must have a trained model for every task. "
                 f"Received: none for {missing}."
             )
+        directions({task.name: [m.name for m in task.metrics] for task in tasks}, lower_is_better)
         graph = read(backbone)
         tail = Tail(graph, frozen)
         names = [task.name for task in tasks]
+        trace = tail.trace(names)
+        check_names_apart(graph, names, trace)
         source = BACKBONE if initial_weights is None else initial_weights.named_layers()
-        copies = Copies(graph, tail.trace(names), seed, source)
+        copies = Copies(graph, trace, seed, source)
         masks = {
             (task, place.name): TaskMask(place.channels, name=f"{place.name}.mask.{task}")
             for task in names
@@ -118,6 +128,7 @@ class DistillationProxy(MultiTaskModel):
         network = keras.Model(inputs, joined, name=f"{graph.name}.student")
         super().__init__(network, distilled, seed=seed, name=name)
         self.steps, self.batch_size = steps, batch_size
+        self.lower_is_better = lower_is_better
         self._graph, self._tail, self._copies, self._masks = graph, tail, copies, masks
         self._given = tasks
         self._teachers = {t: feature_model(teachers[t], tail.locations()) for t in names}
@@ -192,7 +203,9 @@ class DistillationProxy(MultiTaskModel):
         finals = {
             task: (_outputs(self._students[task], x), y) for task, (x, y) in self._held_out.items()
         }
-        found = relative_performance(self._judged(finals), self.teacher_results)
+        found = relative_performance(
+            self._judged(finals), self.teacher_results, lower_is_better=self.lower_is_better
+        )
         ratios = {task: 1.0 + delta / 100 for task, delta in found.per_task.items()}
         return {**ratios, "score": 1.0 + found.total / 100}
 
@@ -249,7 +262,7 @@ def _judge(graph, tasks, teachers, seed):
         source = teachers[task.name].named_layers()
         inputs[task.name] = keras.Input(batch_shape=graph.features.shape, name=task.name)
         outputs[task.name] = clone_head(task, graph.features, seed, source)(inputs[task.name])
-        judged.append(Task.from_config({**task.get_config(), "inputs": task.name}))
+        judged.append(task.reading(task.name))
     model = MultiTaskModel(keras.Model(inputs, outputs), judged)
     model.compile()
     return model

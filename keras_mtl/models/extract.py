@@ -9,6 +9,7 @@ from keras_mtl.graph import ChannelSelection, Value, channels_of, find_places, i
 from keras_mtl.graph.channels import cut, pruned
 from keras_mtl.layers import ChannelMask
 from keras_mtl.models.copies import Copies
+from keras_mtl.models.functional import functional
 
 TASK = "task"
 
@@ -35,10 +36,10 @@ def extract(network, seed, name):
     graph = read(network)
     selection, gone = _selection(graph)
     weighted = [call for call in graph.calls if is_weighted(call.operation)]
-    cut = [call for call in weighted if selection.touches(call.index)]
-    whole = [operations.Run((), call, SHARED) for call in weighted if call not in cut]
+    narrower = [call for call in weighted if selection.touches(call.index)]
+    whole = [operations.Run((), call, SHARED) for call in weighted if call not in narrower]
     layers = Copies(graph, whole, seed).layers
-    layers |= {(call.key, SHARED): _thinner(call, selection) for call in cut}
+    layers |= {(call.key, SHARED): _thinner(call, selection) for call in narrower}
 
     def layer_of(call):
         if call.index in gone:
@@ -48,9 +49,9 @@ def extract(network, seed, name):
     inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
     tensors = {Value(-1, i): tensor for i, tensor in enumerate(inputs)}
     features = graph.run(tensors, layer_of)[graph.output]
-    for call in cut:
+    for call in narrower:
         _fill(layers[call.key, SHARED], call, selection)
-    return keras.Model(graph.pack_inputs(inputs), features, name=name)
+    return functional(graph.pack_inputs(inputs), features, name)
 
 
 def _selection(graph):

@@ -6,35 +6,78 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.architecture import OWN, SHARED, SKIP
-from keras_mtl.errors import ArchitectureError
+from keras_mtl.errors import ArchitectureError, suggestion
 from keras_mtl.graph import find_units
-from keras_mtl.models.copies import layer_name
+from keras_mtl.models.layer_names import layer_name
+from keras_mtl.report import say
 
 
 class Given(NamedTuple):
-    """The weights of a layer that no model has; see `hand_weights`."""
+    """The weights of a layer that no model has; `None`: it begins as it was made."""
 
-    weights: list
+    weights: list | None
 
 
-def layers_of_model(model, architecture=None):
+def layers_of_model(model, graph, tasks, granularity, architecture=None):
     """The layers of one model by name, without the sources that fusions do not read any more.
+
+    What a task that the model has not needs of its own begins as that of the backbone. Tasks that
+    the model has not, or has in vain, are said in a line.
 
     Args:
         model: a model of this library.
+        graph: `BackboneGraph` of the new model.
+        tasks: tuple of `Task`, the new model's.
+        granularity: string. That of the new model's units.
         architecture: the new model's, or `None` where that is a search.
 
     Returns:
-        A dict from the name of a layer to the layer, or one cut down.
+        A dict from the name of a layer to the layer, one cut down, or something with its weights.
     """
     layers = model.named_layers()
+    names = [task.name for task in tasks]
+    new = [task for task in tasks if task.name not in model.task_names]
+    for task in new:
+        layers = {**_first_layers(graph, task, granularity), **layers}
     given = {fusion.name: fusion for fusion in model.fusions}
+    if set(names) != set(model.task_names):
+        # A mixture of other paths has other weights.
+        kept = {fusion.name: fusion for fusion in architecture.fusions} if architecture else {}
+        for name, fusion in given.items():
+            if name not in kept or kept[name].sources != fusion.sources:
+                layers.pop(name, None)
+        say(_of_other_tasks(model, names, bool(given)))
     for fusion in architecture.fusions if architecture else ():
+        if fusion.name not in layers:
+            continue
         before = given.get(fusion.name, fusion)
         keep = [source in fusion.sources for source in before.sources[1:]]
         if not all(keep):
             layers[fusion.name] = _pruned(fusion, layers[fusion.name], keep)
     return layers
+
+
+def _first_layers(graph, task, granularity):
+    """What a new task has of its own: name -> the backbone's layer, or what begins as it is."""
+    own = {layer_name(call.key, task.name): call.operation for call in graph.calls}
+    for unit in find_units(graph, granularity):
+        for kind in ("projection", "normalisation"):
+            own[layer_name(f"{unit.name}.{kind}", task.name)] = Given(None)
+    return {**own, f"{task.name}.head": task.head if task.head.built else Given(None)}
+
+
+def _of_other_tasks(model, names, has_fusions):
+    """A line that says which tasks do not begin with weights of a model, and which it has over."""
+    parts = [f"`initial_weights` is a model of the tasks {list(model.task_names)}."]
+    left = [name for name in model.task_names if name not in names]
+    if new := [name for name in names if name not in model.task_names]:
+        near = "".join(suggestion(name, left) for name in new)
+        parts.append(f"New, with a head of its own that begins anew: {', '.join(new)}.{near}")
+    if left:
+        parts.append(f"Left out: {', '.join(left)}.")
+    if has_fusions:
+        parts.append("What tasks exchange begins anew where other tasks take part.")
+    return " ".join(parts)
 
 
 def _pruned(fusion, layer, keep):
@@ -102,6 +145,12 @@ def _layer(trained, key, task):
 def _mean(layers):
     if None in layers:
         return None  # `hand_weights` says which one is missing, if it is needed.
+    shapes = [[tuple(v.shape) for v in layer.weights] for layer in layers]
+    if shapes.count(shapes[0]) != len(shapes):
+        raise ValueError(
+            "`initial_weights` must be models of one backbone, where several tasks share a layer. "
+            f"Received: layer {layers[0].name!r} with weights of shapes {shapes}."
+        )
     values = zip(*(layer.weights for layer in layers), strict=True)
     return Given([_mean_of([ops.convert_to_numpy(x) for x in same]) for same in values])
 

@@ -1,12 +1,23 @@
 """The rows of `history`, and what happens to them when an epoch ends."""
 
+import math
+
 import keras
+from keras import ops
 
 from keras_mtl.errors import DataError
 
 
 class Rows:
-    """The metric objects behind `history`; a plain object, so that Keras saves none of them."""
+    """The metric objects behind `history`; a plain object, so that Keras saves none of them.
+
+    Args:
+        loss: `keras.metrics.Mean`: of the steps' totals in training, of what layers and
+            regularisers add in evaluation.
+        tasks: dict from task to the `keras.metrics.Mean` of its loss over present labels.
+        metrics: dict from task to its metrics.
+        terms: dict from name to the mean of a term that only training has.
+    """
 
     def __init__(self, loss, tasks, metrics, terms):
         self.loss = loss
@@ -14,11 +25,31 @@ class Rows:
         self.metrics = metrics
         self.terms = terms
 
-    def of_evaluation(self):
-        return [self.loss, *self.tasks.values(), *(m for ms in self.metrics.values() for m in ms)]
-
     def all(self):
-        return [*self.of_evaluation(), *self.terms.values()]
+        """Every metric object, for Keras to reset."""
+        return [self.loss, *self._of_tasks(), *self.terms.values()]
+
+    def results(self):
+        """Name -> value of every row of training."""
+        return {row.name: row.result() for row in self.all()}
+
+    def of_evaluation(self, total):
+        """Name -> value of the rows of an evaluation.
+
+        Args:
+            total: function of the tasks' mean losses, and of which of them are present (1 or 0),
+                that returns their total.
+        """
+        means = {task: row.result() for task, row in self.tasks.items()}
+        present = {
+            task: ops.cast(ops.convert_to_tensor(row.count) > 0, "float32")
+            for task, row in self.tasks.items()
+        }
+        loss = total(means, present) + self.loss.result()
+        return {self.loss.name: loss, **{row.name: row.result() for row in self._of_tasks()}}
+
+    def _of_tasks(self):
+        return [*self.tasks.values(), *(m for found in self.metrics.values() for m in found)]
 
 
 class EpochEnd(keras.callbacks.Callback):
@@ -33,11 +64,21 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not logs:
             raise DataError("The dataset must not be empty. Received: a dataset without batches.")
+        _with_arrays(logs)
         now = self.model.turns()
         for task in self.model.tasks:
             if now and now[task.name] == self._turns[task.name]:
                 # Keras says 0, which would be a perfect loss.
-                names = ["loss", *(metric.name for metric in task.metrics)]
-                logs.update({f"{task.name}_{name}": float("nan") for name in names})
+                names = ["loss", *task.results(logs)]
+                logs.update(
+                    {f"{task.name}_{n}": logs[f"{task.name}_{n}"] * math.nan for n in names}
+                )
         losses = {task: float(logs[f"{task}_loss"]) for task in self.model.task_names}
         self.model.loss_weighting.epoch_ended(losses)
+
+
+def _with_arrays(logs):
+    """Turns results of several numbers from tensors into arrays."""
+    for name, value in logs.items():
+        if getattr(value, "shape", ()) != ():
+            logs[name] = keras.ops.convert_to_numpy(value)

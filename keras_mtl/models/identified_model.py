@@ -1,10 +1,16 @@
 """IdentifiedModel: files of weights that say what they belong to."""
 
+import contextlib
 import json
+import pathlib
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 from keras import ops
+
+from keras_mtl.models.identity import difference
 
 
 class IdentifiedModel(keras.Model):
@@ -21,6 +27,29 @@ class IdentifiedModel(keras.Model):
         """What an interrupted training must agree in to be continued, as plain data."""
         return {**self.identity(), "seed": getattr(self, "seed", None)}
 
+    @staticmethod
+    def compare(found, own):
+        """The first difference of two identities or settings; see `identity.difference`."""
+        return difference(found, own)
+
+    def load_weights(self, filepath, skip_mismatch=False, **options):
+        """`keras.Model.load_weights` of a file that this model, or one that agrees, has written.
+
+        Args:
+            filepath: string or path. Ends in `.weights.h5` or `.keras`.
+            skip_mismatch: bool. As in Keras, for variables of other shapes; what a file belongs to
+                is looked at all the same.
+            **options: of `keras.Model.load_weights`.
+
+        Raises:
+            ValueError: before anything is changed, when the file is damaged, or holds the weights
+                of other tasks, another architecture or another search.
+        """
+        identity = _identity_in(filepath)
+        if identity is not None:
+            self._check_identity(identity, f"{str(filepath)!r}, ")
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
         # The file holds numbers only: the identity goes in as the bytes of its JSON.
@@ -36,19 +65,22 @@ class IdentifiedModel(keras.Model):
                 state.assign(np.asarray(store[f"seed_state_{i}"]))
         super().load_own_variables({key: store[key] for key in keys if key.isdigit()})
 
-    def _check_identity(self, found):
+    def _check_identity(self, found, where=""):
         """Keras finds weights by position: other tasks or choices of one shape would fit too."""
-        own = self.identity()
+        own = json.loads(json.dumps(self.identity()))
         if found["tasks"] != own["tasks"]:
             raise ValueError(
                 f"The file must hold the weights of the tasks {own['tasks']}, in this order. "
-                f"Received: weights of {found['tasks']}. Build the model with the tasks in that "
-                "order."
+                f"Received: weights of {found['tasks']}. Build the model with the tasks in "
+                "that order."
             )
-        if found != own:
+        different = difference(found, own)
+        if different:
+            what, theirs, ours = different
             raise ValueError(
-                "The file must hold the weights of the same architecture. Received: weights of "
-                "another one. Build the model with that architecture, or hand weights on by "
+                "The file must hold the weights of the same architecture. Received: "
+                f"{where}weights of one with {what} = {theirs}; this model has {what} = {ours}. "
+                "Build the model like that one, or hand weights on by "
                 "`keras_mtl.build(..., initial_weights=model)`."
             )
 
@@ -60,3 +92,33 @@ class IdentifiedModel(keras.Model):
         known = {id(variable) for variable in self.weights}
         states = [v for v in self.variables if id(v) not in known]
         return [v for v in states if "seed_generator_state" in v.path]
+
+
+def _identity_in(filepath):
+    """What a file says that it belongs to, or `None`; refuses one that cannot be read."""
+    path = pathlib.Path(filepath)
+    kind = path.name.endswith((".weights.h5", ".keras"))
+    if not kind or not path.is_file():
+        return None  # Keras says what may be given
+    try:
+        with contextlib.ExitStack() as stack:
+            source = path
+            if path.suffix == ".keras":
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                archive.testzip()
+                source = stack.enter_context(archive.open("model.weights.h5"))
+            file = stack.enter_context(h5py.File(source, "r"))
+            file.visititems(lambda name, item: None)  # meets every broken address
+            stored = file.get("vars/identity")
+            identity = None if stored is None else bytes(np.asarray(stored, "uint8"))
+            return None if identity is None else json.loads(identity)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"`filepath` must be a whole file of weights. Received: {str(path)!r}, which is empty, "
+            f"damaged or of another kind ({_first_line(error)}). Restore it from a copy, or train "
+            "again."
+        ) from None
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0] or type(error).__name__

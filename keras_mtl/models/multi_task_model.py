@@ -8,10 +8,13 @@ from keras_mtl.errors import DataError
 from keras_mtl.export import export_saved_model
 from keras_mtl.models.check_data import check_turns
 from keras_mtl.models.extract import extract
+from keras_mtl.models.identity import of_architecture, of_layers
+from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
+from keras_mtl.models.task_parts import TaskParts
 from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.models.update_scales import update_scales
-from keras_mtl.task import Task
+from keras_mtl.task import Task, task_configs
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
@@ -25,6 +28,7 @@ class MultiTaskModel(TaskModel):
         tasks: list of `Task`.
         architecture: the `Architecture` that it realises, or `None`.
         seed: int or `None`. The seed it was built with.
+        frozen: sequence of string. Names of the layers that `trainable = True` leaves frozen.
         input_names: list of string. The backbone's own names of its inputs, where tasks have input
             sets; by default the network's.
         name: string.
@@ -40,12 +44,22 @@ class MultiTaskModel(TaskModel):
     """
 
     def __init__(
-        self, network, tasks, architecture=None, seed=None, name=None, *, input_names=None
+        self,
+        network,
+        tasks,
+        architecture=None,
+        seed=None,
+        name=None,
+        *,
+        frozen=(),
+        input_names=None,
     ):
         super().__init__(tasks, name=name)
         self.seed = seed
         self.network = network
+        self._parts = TaskParts(network, self.input_sets)
         self.architecture = architecture
+        self.frozen = tuple(frozen)
         self.input_names = input_names and tuple(input_names)
         self.input_specs = {name: self._specs(name) for name in self.input_sets.values()}
         self.output_specs = dict(network.output)
@@ -58,28 +72,32 @@ class MultiTaskModel(TaskModel):
         self.built = True
 
     def _specs(self, input_set):
-        tensors = keras.tree.flatten(self._structure(input_set))
+        tensors = keras.tree.flatten(self._parts.structure(input_set))
         names = self.input_names if input_set is not None and self.input_names else None
         return tuple(
             keras.KerasTensor(x.shape, x.dtype, name=name)
             for x, name in zip(tensors, names or [x.name for x in tensors], strict=True)
         )
 
-    def _structure(self, input_set):
-        return self.network.input if input_set is None else self.network.input[input_set]
-
     def call(self, inputs, training=None):
-        if None not in self.input_specs:
-            flat = self.flat_inputs(inputs)
-            inputs = {
-                name: keras.tree.pack_sequence_as(self._structure(name), tensors)
-                for name, tensors in flat.items()
-            }
+        if None in self.input_specs:
+            return self.network(inputs, training=training)
+        inputs = {
+            name: keras.tree.pack_sequence_as(self._parts.structure(name), tensors)
+            for name, tensors in self.flat_inputs(inputs).items()
+        }
         if self.step_task is not None:
             (own,) = inputs.values()
             network = self._task_steps.network(self.step_task)
             return {self.step_task: network(own, training=training)}
-        return self.network(inputs, training=training)
+        if len(inputs) == len(self.input_specs):
+            return self.network(inputs, training=training)
+        network = self._parts.from_sets(inputs)
+        needed = {name: inputs[name] for name in network.input}
+        return network(needed, training=training)
+
+    def needed_sets(self, task):
+        return self._parts.input_sets(task)
 
     @property
     def fusions(self):
@@ -88,7 +106,12 @@ class MultiTaskModel(TaskModel):
 
     def named_layers(self):
         """Name -> layer; another model takes its first weights from here."""
-        return {layer.name: layer for layer in self.network.layers}
+        return by_name(self.network.layers)
+
+    def freeze_fixed(self):
+        layers = self.named_layers()
+        for name in self.frozen:
+            layers[name].trainable = False
 
     # Tasks that take turns ----------------------------------------------------------------------
 
@@ -138,10 +161,12 @@ class MultiTaskModel(TaskModel):
             return super().train_step(data)
         return self._task_steps.train_step(data)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
+    ):
         if self.step_task is not None:
             self._task_steps.observe(y, y_pred, sample_weight)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return super().compute_loss(x, y, y_pred, sample_weight, training, examples)
 
     def step_losses(self):
         if self.step_task is None:
@@ -154,25 +179,26 @@ class MultiTaskModel(TaskModel):
     # Saving -------------------------------------------------------------------------------------
 
     def identity(self):
-        if self.architecture is None:
-            return super().identity()
-        choices = {task: list(row) for task, row in self.architecture.choices.items()}
-        found = {**super().identity(), "choices": choices}
-        if self.architecture.masks:
-            found["masks"] = {u: use.to_data() for u, use in self.architecture.masks.items()}
-        return found
+        decided = of_architecture(self.architecture) if self.architecture is not None else {}
+        layers = of_layers(self.network.layers)
+        return {**super().identity(), "kind": "network", **decided, "layers": layers}
 
     def task_network(self, task):
-        """A functional model of one task's path and head alone, from its own inputs."""
-        inputs = self._structure(self.input_sets[task])
-        return keras.Model(inputs, self.network.output[task], name=f"{self.name}.{task}")
+        """A functional model of one task's path and head alone.
+
+        It takes the task's own inputs. Where these are sets (`Task(inputs=...)`) and the task
+        depends on several, since columns exchange features, it takes a dict from set to inputs, of
+        the sets that `needed_sets(task)` says.
+        """
+        return self._parts.network_of(task, f"{self.name}.{task}")
 
     def extract(self, task):
         """A functional model of one task alone, without the channels that its masks leave out.
 
-        It has smaller kernels and the same outputs; its parameters and FLOPs are those that
-        `architecture.parameters(task)` and `architecture.flops(task)` say. Its weights are copies
-        of their own. Where a task uses no channel of an operator, one stays, read with zeros.
+        It takes what `task_network(task)` takes. It has smaller kernels and the same outputs; its
+        parameters and FLOPs are those that `architecture.parameters(task)` and
+        `architecture.flops(task)` say. Its weights are copies of their own. Where a task uses no
+        channel of an operator, one stays, read with zeros.
         """
         return extract(self.task_network(task), self.seed or 0, f"{self.name}.{task}")
 
@@ -188,21 +214,35 @@ class MultiTaskModel(TaskModel):
     def export(self, filepath, format="tf_saved_model", **options):
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.
 
-        A task's endpoint computes its own path only. The file loads with TensorFlow alone. Other
-        formats go to `keras.Model.export` of the network.
+        A task's endpoint computes its own path only, and takes the inputs that the path depends on.
+        The file loads with TensorFlow alone. Other formats go to `keras.Model.export` of the
+        network.
+
+        Args:
+            filepath: string or path. A folder.
+            format: string.
+            **options: `input_signature` and `verbose`, as in `keras.Model.export`; other formats
+                may have more.
         """
         if format != "tf_saved_model":
             return self.network.export(filepath, format=format, **options)
+        unknown = [name for name in options if name not in ("input_signature", "verbose")]
+        if unknown:
+            raise TypeError(
+                "`export` to a SavedModel must have no options but `input_signature` and "
+                f"`verbose`. Received: {unknown[0]}={options[unknown[0]]!r}."
+            )
         return export_saved_model(self, filepath, **options)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         return {
             "network": serialize(self.network),
-            "tasks": [task.get_config() for task in self.tasks],
+            "tasks": task_configs(self.tasks),
             "architecture": self.architecture and self.architecture.to_json(),
             "seed": self.seed,
             "name": self.name,
+            "frozen": self.frozen,
             "input_names": self.input_names,
         }
 
@@ -215,5 +255,6 @@ class MultiTaskModel(TaskModel):
             architecture and Architecture.from_json(architecture),
             seed=config["seed"],
             name=config["name"],
+            frozen=config["frozen"],
             input_names=config["input_names"],
         )

@@ -1,35 +1,33 @@
 """TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
 
-import contextlib
+import functools
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_mtl.callbacks.backup_and_resume import BackupAndResume
-from keras_mtl.data.epoch_dataset import EpochDataset
-from keras_mtl.data.join_tasks import join_tasks
-from keras_mtl.errors import DataError, suggestion
+from keras_mtl.errors import suggestion
 from keras_mtl.models import loss_weighting as weighting
 from keras_mtl.models import tensorflow_step
-from keras_mtl.models.check_data import (
-    check_batches,
-    check_names,
-    check_not_empty,
-    check_task_sets,
-)
-from keras_mtl.models.history_rows import EpochEnd, Rows
-from keras_mtl.models.identified_model import IdentifiedModel
+from keras_mtl.models.check_data import check_names, check_nothing_lost, check_sets
+from keras_mtl.models.checked_model import CheckedModel
+from keras_mtl.models.history_rows import Rows
+from keras_mtl.models.identity import of_object, of_optimizers, of_tasks
+from keras_mtl.models.inner_layers import inner_layers
 from keras_mtl.models.multipliers import factors_of
+from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.task import check_tasks, input_sets
 
 
-class TaskModel(IdentifiedModel):
+class TaskModel(CheckedModel):
     """A Keras model with one output per task, trained by the tasks' own losses and metrics.
 
     Labels, sample weights and outputs are dicts by task name; there is no routing by position. The
     loss of a task is the mean over its present labels and 0 where none is present; the total is
     their sum by the task weights and the loss weighting. `history` has a row for every term.
+
+    The row `loss` of an evaluation is the total of the tasks' rows, so that it does not depend on
+    the batch size whatever labels are missing. In training it is the mean of the steps' totals,
+    each weighted by its number of examples.
     """
 
     def __init__(self, tasks, name=None):
@@ -47,9 +45,24 @@ class TaskModel(IdentifiedModel):
         )
         # In a list: Keras forgets a layer that is taken out of one, but no replaced attribute.
         self._loss_weightings = []
-        self._rows = {}
+        self._rows = None
         self._multipliers = {}
         self.step_task = None  # whose step is run or traced, where tasks take turns
+
+    # What is trained ----------------------------------------------------------------------------
+
+    def __setattr__(self, name, value):
+        # TensorFlow leaves out the assignment of a value that an attribute has already. A model
+        # counts as trainable while layers in it are frozen, and these are to be reached.
+        if name == "trainable":
+            for layer in (self, *inner_layers(self)):
+                type(layer).trainable.fset(layer, value)
+            self.freeze_fixed()
+        else:
+            super().__setattr__(name, value)
+
+    def freeze_fixed(self):
+        """Freezes what `trainable = True` leaves as it is."""
 
     # What subclasses and callers can ask --------------------------------------------------------
 
@@ -62,6 +75,13 @@ class TaskModel(IdentifiedModel):
     def input_sets(self):
         """Task -> the name of its own inputs, or `None` where all tasks read the same."""
         return input_sets(self.tasks)
+
+    def needed_sets(self, task):
+        """Tuple of the input sets that a task depends on: its own, unless features are exchanged.
+
+        `(None,)` where all tasks read the same input.
+        """
+        return (self.input_sets[task],)
 
     @property
     def loss_weighting(self):
@@ -83,6 +103,22 @@ class TaskModel(IdentifiedModel):
         values = ops.convert_to_numpy(self._task_weights).copy()
         values[self.task_names.index(task)] = weight
         self._task_weights.assign(values)
+
+    def replace_losses(self, tasks):
+        """Takes losses and metrics from tasks of the same names; `compile` comes next.
+
+        For a model that was loaded without losses that Keras could not find.
+
+        Args:
+            tasks: list of `Task`, one of each name in `task_names`.
+        """
+        given = {task.name: task for task in check_tasks(tasks)}
+        if set(given) != set(self.task_names):
+            raise ValueError(
+                f"`tasks` must be for {list(self.task_names)}. Received: tasks {list(given)}."
+            )
+        self.tasks = tuple(task.with_losses_of(given[task.name]) for task in self.tasks)
+        self.compiled = False
 
     def task_weight(self, task):
         """The factor of one task's loss."""
@@ -115,15 +151,12 @@ class TaskModel(IdentifiedModel):
     def task_results(self, logs, prefix=""):
         """Sorts the metrics of `evaluate(..., return_dict=True)`: task -> metric -> value.
 
+        A value is a float, or an array for a metric with several numbers (one per class, say). A
+        metric whose result is a dict has an entry `<metric>_<key>` for each of its keys.
+
         With `prefix="val_"` it sorts the logs of an epoch instead.
         """
-        return {
-            task.name: {
-                metric.name: float(logs[f"{prefix}{task.name}_{metric.name}"])
-                for metric in task.metrics
-            }
-            for task in self.tasks
-        }
+        return {task.name: task.results(logs, prefix) for task in self.tasks}
 
     def statistics(self):
         """The variables that a forward pass moves: those of normalisation layers in training."""
@@ -132,10 +165,15 @@ class TaskModel(IdentifiedModel):
         return list(known.values())
 
     def flat_inputs(self, inputs):
-        """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`."""
+        """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`.
+
+        Without the sets that are not there: some tasks can be computed all the same.
+        """
+        if None not in self.input_specs and self.step_task is None:
+            check_sets(self, inputs, all_needed=False)
         flat = {}
         for name, specs in self.input_specs.items():
-            if self.step_task is not None and name not in inputs:
+            if name is not None and name not in inputs:
                 continue
             given = inputs if name is None else inputs[name]
             if isinstance(given, dict) and all(spec.name in given for spec in specs):
@@ -161,7 +199,11 @@ class TaskModel(IdentifiedModel):
             **options: `run_eagerly`, `jit_compile`, `auto_scale_loss` of `keras.Model.compile`.
                 `jit_compile` is off by default: XLA leaves out the checks for NaN.
         """
+        tensorflow_step.check_backend()
         self._refuse_options(options)
+        check_nothing_lost(self.tasks)
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizers({"optimizer": optimizer}, [self.weight_variables()])
         options.setdefault("jit_compile", False)
         if self.loss_weighting is None or loss_weighting is not None:
             new = weighting.get(loss_weighting)
@@ -172,7 +214,8 @@ class TaskModel(IdentifiedModel):
         self._multipliers = dict(multipliers or {})
         super().compile(optimizer=optimizer, loss=None, **options)
         self.optimizer.build(self.weight_variables())
-        mean = keras.metrics.Mean
+        # Whatever `floatx` is: counts in half precision would soon stop growing.
+        mean = functools.partial(keras.metrics.Mean, dtype="float32")
         self._rows = Rows(
             loss=mean(name="loss"),
             tasks={task.name: mean(name=f"{task.name}_loss") for task in self.tasks},
@@ -199,6 +242,18 @@ class TaskModel(IdentifiedModel):
                 "`steps_per_execution` must be 1: the model looks at its step before each one. "
                 f"Received: steps_per_execution={options['steps_per_execution']}."
             )
+
+    def settings(self):
+        weighting = self.loss_weighting
+        multipliers = sorted(self._multipliers.items())
+        names = ("optimizer", "policy_optimizer", "warmup_optimizer")
+        return {
+            **super().settings(),
+            "task": of_tasks(self.tasks),
+            "loss_weighting": weighting and of_object(weighting),
+            "multipliers": [f"{key}: {factor}" for key, factor in multipliers],
+            **of_optimizers({name: getattr(self, name, None) for name in names}),
+        }
 
     def term_names(self):
         """Names of the rows that `history` has beside losses and metrics."""
@@ -232,49 +287,71 @@ class TaskModel(IdentifiedModel):
         return self.losses
 
     def task_losses(self, y, y_pred, sample_weight=None):
-        """Returns task -> (sum of the losses of present labels, number of present labels)."""
+        """Returns task -> (sum of the losses of present labels, what their mean divides by).
+
+        That is the number of present labels, or the sum of their weights where the loss says so.
+        """
         tasks = self.step_tasks()
-        check_names("Labels", y, [task.name for task in tasks])
+        self.ignore(check_names("Labels", y, [task.name for task in tasks]))
         found = {}
         for task in tasks:
             weight = (sample_weight or {}).get(task.name)
-            values, weight, present = task.loss_per_label(y[task.name], y_pred[task.name], weight)
-            found[task.name] = (ops.sum(values * weight), ops.sum(present))
+            guard = functools.partial(tensorflow_step.unless_partly_missing, task=task)
+            values, weight, present = task.loss_per_label(
+                y[task.name], y_pred[task.name], weight, guard
+            )
+            divisor = weight if task.is_mean_over_weights else present
+            found[task.name] = (ops.sum(values * weight), ops.sum(divisor))
         return found
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
+    ):
+        """As Keras' own; `examples` is how many the row `loss` counts, by default all of them."""
         # In a distributed step every replica has its part of the batch. Losses are means over all
         # of them, and since gradients are summed over replicas, each takes its share of the total.
         replicas = tensorflow_step.replicas()
         sums = self.task_losses(y, y_pred, sample_weight)
-        weighted, present = {}, {}
-        for i, task in enumerate(self.task_names):
-            total, count = sums.get(task, (ops.zeros(()), ops.zeros(())))
+        means, present = {}, {}
+        for task in self.task_names:
+            nothing = ops.zeros((), "float32")
+            total, count = sums.get(task, (nothing, nothing))
             total, count = map(tensorflow_step.summed_over_replicas, (total, count))
-            weighted[task] = self._task_weights[i] * total / ops.maximum(count, 1.0)
-            present[task] = ops.minimum(count, 1.0)
-        total = self.loss_weighting.total(weighted, present)
+            means[task] = ops.divide_no_nan(total, count)
+            present[task] = ops.cast(count > 0, "float32")
+        added = ops.zeros((), "float32")
         if losses := self.step_losses():
-            total = total + ops.cast(sum(losses), "float32")
-        total = total / replicas
+            added = added + ops.cast(sum(losses), "float32")
+        total = self._total(means, present) + added
         if self.rows_open:
             for task, (loss, count) in sums.items():
-                mean = loss / ops.maximum(count, 1.0)
+                mean = ops.divide_no_nan(loss, count)
                 self._rows.tasks[task].update_state(mean, sample_weight=count)
-            self._rows.loss.update_state(total * replicas)
+            # In evaluation the tasks' part of the total comes from their rows.
+            if examples is None:
+                examples = ops.shape(next(iter(y_pred.values())))[0]
+            self._rows.loss.update_state(total if training else added, sample_weight=examples)
             for task in self.step_tasks():
                 task.update_metrics(
                     self._rows.metrics[task.name],
                     y[task.name],
                     y_pred[task.name],
                     (sample_weight or {}).get(task.name),
+                    functools.partial(tensorflow_step.unless_partly_missing, task=task),
                 )
-        return total
+        return total / replicas
+
+    def _total(self, means, present):
+        """One number from the tasks' mean losses."""
+        weighted = {
+            task: self._task_weights[i] * means[task] for i, task in enumerate(self.task_names)
+        }
+        return self.loss_weighting.total(weighted, present)
 
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
     def train_step(self, data):
-        (batch,) = tensorflow_step.checked([data])
+        (batch,) = tensorflow_step.checked(self, [data])
         tensorflow_step.update(
             self,
             batch,
@@ -286,115 +363,13 @@ class TaskModel(IdentifiedModel):
         return self.get_metrics_result()
 
     def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = self(x, training=False)
-        self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        return {metric.name: metric.result() for metric in self._rows.of_evaluation()}
+        batch = tensorflow_step.with_known_labels(self, data)
+        y_pred = self(batch.x, training=False)
+        self.compute_loss(
+            batch.x, batch.y, y_pred, batch.sample_weight, training=False, examples=batch.examples
+        )
+        return self._rows.of_evaluation(self._total)
 
-    # Fit -----------------------------------------------------------------------------------------
-
-    def fit(self, x=None, y=None, *, sample_weight=None, epochs=1, callbacks=None, **options):
-        """`keras.Model.fit`, with the data checked first and interrupted runs continued.
-
-        Args:
-            x, y, sample_weight: arrays, or one dataset of `(x, y[, sample_weight])`; labels and
-                weights are dicts by task name.
-            epochs: int.
-            callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
-            **options: of `keras.Model.fit`. `validation_data` may also be a dict from input set to
-                `(x, y)`, as `join_tasks` takes it.
-
-        Raises:
-            DataError: before the first step, when data does not fit the tasks.
-            NonFiniteError: when an input, the loss or a gradient is NaN; variables keep their last
-                good values.
-        """
-        self.check_training_data(x, y, sample_weight)
-        check_task_sets(self, getattr(x, "task_sets", None))
-        sample_weight = _every_weight(y, sample_weight)
-        validation = options.get("validation_data")
-        if isinstance(validation, dict):
-            size = options.get("validation_batch_size") or getattr(x, "batch_size", 32)
-            validation = options["validation_data"] = join_tasks(validation, size, training=False)
-        if validation is not None:
-            self._check_validation(validation)
-            if isinstance(validation, (tuple, list)) and len(validation) == 3:
-                x_val, y_val, weight = validation
-                options["validation_data"] = (x_val, y_val, _every_weight(y_val, weight))
-        callbacks = list(callbacks or [])
-        # Backups come last: they save what the other callbacks made of the epoch.
-        callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
-        with self.prepared(x, options):
-            for backup in (c for c in callbacks if isinstance(c, BackupAndResume)):
-                backup.begin(self, callbacks)
-                first = epochs if backup.stopped else backup.next_epoch
-                options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
-            return self._run(x, y, sample_weight, epochs, callbacks, options)
-
-    def prepared(self, x, options):
-        """A context in which the model trains on the data of `fit`, which have been checked."""
-        return contextlib.nullcontext()
-
-    def _run(self, x, y, sample_weight, epochs, callbacks, options):
-        if y is None:
-            options["shuffle"] = False  # a dataset is in its order already
-        if isinstance(x, EpochDataset):
-            options["steps_per_epoch"] = len(x)
-            x = x.stream(options.get("initial_epoch", 0))
-        with tensorflow_step.readable_errors(self):
-            return super().fit(
-                x,
-                y,
-                sample_weight=sample_weight,
-                epochs=epochs,
-                callbacks=[EpochEnd(), *callbacks],
-                **options,
-            )
-
-    def check_training_data(self, x, y=None, sample_weight=None):
-        """Raises `DataError` when the data of `fit` does not fit."""
-        self.check_data(x, y, sample_weight)
-
-    def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
-        if not options.get("_use_cached_eval_dataset"):
-            self.check_data(x, y, sample_weight)
-            sample_weight = _every_weight(y, sample_weight)
-        with tensorflow_step.readable_errors(self):
-            return super().evaluate(x, y, sample_weight=sample_weight, **options)
-
-    def check_data(self, x, y=None, sample_weight=None):
-        """Raises `DataError` when arrays or a dataset do not fit the tasks."""
-        if y is not None:
-            lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
-            if len(lengths) > 1:
-                raise DataError(
-                    f"Inputs and labels must have one length. Received: lengths {sorted(lengths)}."
-                )
-            arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
-            check_batches(self, keras.tree.map_structure(_as_array, arrays))
-        elif hasattr(x, "element_spec"):
-            check_not_empty(x)
-            check_batches(self, x.element_spec)
-        elif x is None or hasattr(x, "shape"):
-            raise DataError(
-                "`fit` needs labels: `fit(x, y)` with a dict of labels by task, or a dataset of "
-                "`(x, y)`. Received: inputs alone."
-            )
-
-    def _check_validation(self, data):
-        if hasattr(data, "element_spec"):
-            self.check_data(data)
-        elif isinstance(data, (tuple, list)):
-            self.check_data(*data)
-
-
-def _every_weight(y, sample_weight):
-    """Gives tasks without sample weights the weight 1: Keras wants an array for every output."""
-    if y is None or sample_weight is None:
-        return sample_weight
-    given = {task: weight for task, weight in sample_weight.items() if weight is not None}
-    return {task: given.get(task, np.ones(len(labels), "float32")) for task, labels in y.items()}
-
-
-def _as_array(x):
-    return x if hasattr(x, "shape") else np.asarray(x)
+    def get_metrics_result(self):
+        # Also called outside of a step, where a distributed row has the sum over the replicas.
+        return self._rows.of_evaluation(self._total) if self._evaluating else self._rows.results()

@@ -124,7 +124,7 @@ class TaskSteps:
     def train_step(self, data):
         """One update of what the task uses; traced once for every task."""
         model, task = self.model, self.model.step_task
-        (batch,) = tensorflow_step.checked([data])
+        (batch,) = tensorflow_step.checked(model, [data])
         layers = [layer for layer in self.network(task).layers if layer.trainable]
         loss = tensorflow_step.update(
             model,
@@ -139,7 +139,7 @@ class TaskSteps:
         tensorflow_step.advance(model.optimizer.iterations, loss)
         tensorflow_step.advance(model.turn_counts, loss, own)
         if self.data.needs_accuracies:
-            change = (1.0 - self.data.decay) * self._surprise(ops.convert_to_tensor(own))
+            change = (1.0 - self.data.decay) * self._surprise(ops.convert_to_tensor(own, "float32"))
             tensorflow_step.advance(model.turn_accuracies, loss, change)
         return model.get_metrics_result()
 
@@ -158,7 +158,8 @@ class TaskSteps:
     def _surprise(self, own):
         """How far the batch's accuracy lies from the running one; 0 where nothing was measured."""
         accuracy, count = self._observed
-        right, count = map(tensorflow_step.summed_over_replicas, (accuracy * count, count))
+        right = ops.cast(accuracy, "float32") * count
+        right, count = map(tensorflow_step.summed_over_replicas, (right, count))
         found = right / ops.maximum(count, 1.0) - self.model.turn_accuracies
         return own * ops.minimum(count, 1.0) * found
 

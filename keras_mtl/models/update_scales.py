@@ -6,7 +6,7 @@ from keras_mtl.architecture import OWN
 from keras_mtl.graph import channels_of, is_normalisation, place_of, read
 from keras_mtl.graph.channel_selection import bits
 from keras_mtl.graph.channels import spread
-from keras_mtl.models.copies import layer_name
+from keras_mtl.models.layer_names import layer_name
 
 
 def update_scales(network, architecture, task):

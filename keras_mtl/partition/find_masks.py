@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mtl.checks import check_count, check_positive
+from keras_mtl.checks import check_count, check_positive, check_seed
 from keras_mtl.partition._checks import check_masks, check_matrix
 from keras_mtl.partition._fit import fit
 from keras_mtl.partition.partition_matrix import (
@@ -29,7 +29,7 @@ def find_masks(P, channels, seed, *, diagonal_weight=1.0):
         P: array `(tasks, tasks)` of values from 0 to 1, as `partition_matrix` reads it. A task with
             less than half a channel's share may get none.
         channels: int. Number of channels of the layer.
-        seed: int of at least 0.
+        seed: int of at least 0, or `None`, which draws one.
         diagonal_weight: positive float. How much the error of a task's number of channels counts
             against that of an overlap. 1000 makes it right to one channel, at the overlaps' cost.
 
@@ -53,7 +53,7 @@ def find_masks(P, channels, seed, *, diagonal_weight=1.0):
     https://arxiv.org/abs/1908.04339), Section 3.1.
     """
     channels = check_count("channels", channels)
-    seed = check_count("seed", seed, least=0)
+    seed = check_seed(seed)
     target = partition_matrix(P)
     weight = check_positive("diagonal_weight", diagonal_weight)
     generator = np.random.default_rng(seed)
@@ -76,7 +76,8 @@ def find_backward_masks(P, masks, seed, *, diagonal_weight=1.0):
     Args:
         P: array `(tasks, tasks)` of values from 0 to 1, as `backward_matrix` reads it.
         masks: boolean array `(tasks, channels)`. The forward masks.
-        seed: int of at least 0. Says which channels of a group have which pattern.
+        seed: int of at least 0, or `None`, which draws one. Says which channels of a group have
+            which pattern.
         diagonal_weight: positive float. As in `find_masks`.
 
     Returns:
@@ -99,7 +100,7 @@ def find_backward_masks(P, masks, seed, *, diagonal_weight=1.0):
     """
     P = check_matrix("P", P)
     masks = check_masks("masks", masks, len(P))
-    seed = check_count("seed", seed, least=0)
+    seed = check_seed(seed)
     weight = check_positive("diagonal_weight", diagonal_weight)
     outer, group, sizes = np.unique(masks.T, axis=0, return_inverse=True, return_counts=True)
     target = backward_matrix(P, masks)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from keras_mtl import versioned_json
-from keras_mtl.checks import check_names
+from keras_mtl.checks import check_names, check_seed
 from keras_mtl.partition._checks import check_matrix
 from keras_mtl.partition.find_masks import find_backward_masks, find_masks
 
@@ -107,6 +107,7 @@ class Partition(versioned_json.Saved):
             Two boolean arrays `(tasks, channels)`: the channels that each task uses, and among
             them those that it changes.
         """
+        seed = check_seed(seed)
         forward = find_masks(self.forward, channels, seed, diagonal_weight=diagonal_weight)
         backward = find_backward_masks(
             self.backward, forward, seed, diagonal_weight=diagonal_weight

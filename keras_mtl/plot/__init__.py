@@ -4,6 +4,10 @@ Every function takes data, returns a `matplotlib.figure.Figure` that belongs to 
 it as a PNG file where `path` is given.
 """
 
+from keras_mtl.optional import require
+
+require("matplotlib.figure", "keras_mtl.plot", "plot")
+
 from keras_mtl.plot.affinity import affinity
 from keras_mtl.plot.architecture import architecture
 from keras_mtl.plot.columns import columns

@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import re
 
+import numpy as np
 from matplotlib.figure import Figure
 
 INK = "#22313f"
@@ -34,6 +35,14 @@ def place(figure, left, bottom, width, height):
     return figure.add_axes(
         (left / total_width, bottom / total_height, width / total_width, height / total_height)
     )
+
+
+def finite(values):
+    """Whether all are finite numbers; `None` is what a row without a score has."""
+    try:
+        return bool(np.isfinite(np.asarray(values, dtype="float64")).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def text_inches(texts, size):

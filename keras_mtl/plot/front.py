@@ -111,10 +111,11 @@ def _checked(points, baseline):
     series = {}
     for name, row in points.items():
         for point in row:
-            if len(point) not in (2, 3) or not np.all(np.isfinite(point[:2])) or point[0] < 0:
+            if len(point) not in (2, 3) or not _canvas.finite(point[:2]) or point[0] < 0:
                 raise ValueError(
                     "`points` must be `(parameters, delta)` or `(parameters, delta, label)`, with "
-                    f"finite numbers and no parameters below 0. Received: {point!r} in {name!r}."
+                    f"finite numbers and no parameters below 0. Received: {point!r} in {name!r}. "
+                    "Leave out what has failed."
                 )
         if len(row):
             series[str(name)] = [(p[0], p[1], str(p[2]) if len(p) == 3 else "") for p in row]

@@ -17,7 +17,8 @@ def history(history, *, path=None):
 
     Args:
         history: `keras.callbacks.History` or dict. Name to list of numbers, one per epoch; names
-            that begin with `val_` join the panel of the name without it.
+            that begin with `val_` join the panel of the name without it. Of an array the mean is
+            drawn.
         path: str, path or `None`. Where to save a PNG file; folders are created.
 
     Returns:
@@ -34,7 +35,10 @@ def history(history, *, path=None):
     """
     if isinstance(history, keras.callbacks.History):
         history = history.history
-    curves = {name: np.asarray(values, dtype="float64") for name, values in history.items()}
+    curves = {
+        name: np.asarray([_mean(value) for value in values], dtype="float64")
+        for name, values in history.items()
+    }
     if not curves:
         raise ValueError(
             "`history` must hold at least one curve. Received: history={}. Pass what `fit` returns."
@@ -75,6 +79,11 @@ def history(history, *, path=None):
         borderpad=0, labelcolor=_canvas.INK,
     )  # fmt: skip
     return _canvas.saved(figure, path)
+
+
+def _mean(value):
+    """The mean over a result of several numbers, such as one per class."""
+    return value.mean() if isinstance(value, np.ndarray) else value
 
 
 def _columns(count):

@@ -79,10 +79,11 @@ def _checked(series):
     checked = {}
     for name, rows in series.items():
         for row in rows:
-            if len(row) not in (2, 3) or not np.all(np.isfinite(row)):
+            if len(row) not in (2, 3) or not _canvas.finite(row):
                 raise ValueError(
                     "`series` must hold rows `(feature_use, score)` or `(feature_use, score, "
-                    f"generation)` of finite numbers. Received: {row!r} in {name!r}."
+                    f"generation)` of finite numbers. Received: {row!r} in {name!r}. Leave out "
+                    "what has failed, as `PartitionTuner.history()` does."
                 )
         if len(rows):
             checked[str(name)] = np.array([(*row, 0)[:3] for row in rows], "float64")

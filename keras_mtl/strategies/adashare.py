@@ -358,7 +358,7 @@ def reference_sparsity_loss(log_skip, open_units=None):
     """Mean over the open blocks of −log P(skip), summed over tasks (authors' code)."""
     open_rows = _last(log_skip, open_units)
     if open_rows.shape[0] == 0:
-        return ops.zeros(())
+        return ops.zeros((), log_skip.dtype)
     return -ops.sum(ops.mean(open_rows, axis=0))
 
 
@@ -369,8 +369,8 @@ def reference_sharing_loss(logits):
 
 
 def _pairwise(values, emphasis):
-    total = ops.zeros(())
-    emphasis = ops.convert_to_tensor(emphasis, dtype="float32")
+    total = ops.zeros((), values.dtype)
+    emphasis = ops.convert_to_tensor(emphasis, dtype=values.dtype)
     for first in range(values.shape[1]):
         for second in range(first + 1, values.shape[1]):
             total = total + ops.sum(emphasis * ops.abs(values[:, first] - values[:, second]))

@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import math
 import numbers
+import warnings
 
+from keras_mtl.affinity._budget_advice import budget_advice
 from keras_mtl.affinity.affinity import Affinity
-from keras_mtl.affinity.locations import segment_sizes, segments
+from keras_mtl.affinity.locations import GRANULARITY, KINDS, segment_sizes, segments
 from keras_mtl.affinity.tree import Tree
 from keras_mtl.affinity.tree_search import search_trees
 from keras_mtl.architecture import OWN, SHARED
+from keras_mtl.checks import check_names, check_seed, is_number
 from keras_mtl.graph import find_units
 from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
 
@@ -18,7 +22,9 @@ class Branched(FixedStrategy):
 
     At every location the tasks fall into groups that only split on the way to the features. The
     cost of a location is the mean over its groups of the largest dissimilarity inside the group,
-    that of a tree the sum over its locations: without a budget every task would be alone.
+    that of a tree the sum over its locations: without a budget every task would be alone. A warning
+    says where the budget leaves no choice, and where nearly all parameters, but little of the work,
+    lie before the first branching, as with a large embedding: count FLOPs then.
 
     Args:
         affinity: `Affinity` of the tasks at locations of the backbone (layers of it), or what its
@@ -56,6 +62,7 @@ class Branched(FixedStrategy):
     """
 
     name = "branched"
+    granularity = GRANULARITY
 
     def __init__(
         self,
@@ -75,15 +82,25 @@ class Branched(FixedStrategy):
                 "`affinity` or `tree` must be given, and not both. Received: "
                 f"affinity={affinity!r}, tree={tree!r}. `keras_mtl.affinity` finds an affinity."
             )
-        if tree is None and (
-            not isinstance(budget, numbers.Real) or isinstance(budget, bool) or not budget > 0
-        ):
+        if tree is None and not (is_number(budget) and 0 < budget < math.inf):
             raise ValueError(
                 "`budget` must be a positive number: an int of parameters or FLOPs, or a float, in "
                 f"multiples of the backbone. Received: budget={budget!r}."
             )
+        if tree is not None and budget is not None:
+            raise ValueError(
+                "`budget` must not be given with `tree`, which is taken as it is. "
+                f"Received: budget={budget!r}."
+            )
+        if tree is None and locations is not None:
+            raise ValueError(
+                "`locations` must not be given with `affinity`, which has its own. "
+                f"Received: locations={locations!r}."
+            )
         if tree is not None and locations is None:
             raise ValueError("`locations` must be given with `tree`. Received: locations=None.")
+        if kind not in KINDS:
+            raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
         if affinity is not None and not isinstance(affinity, Affinity):
             affinity = Affinity.from_json(json.dumps(affinity))
         self._affinity = affinity
@@ -91,10 +108,12 @@ class Branched(FixedStrategy):
         self.budget = budget
         self.kind = kind
         self.first_shared = first_shared
+        if affinity is None:
+            locations = check_names("locations", locations)
         self.locations = tuple(affinity.locations if affinity is not None else locations)
         self.normalisation = check_normalisation(normalisation)
         self.improve = improve
-        self.seed = seed
+        self.seed = check_seed(seed)
 
     def get_config(self):
         """Settings as plain data; affinity and tree as what JSON holds."""
@@ -114,7 +133,7 @@ class Branched(FixedStrategy):
                 f"`locations` must have one name for each of the {len(tree.levels)} levels of the "
                 f"tree. Received: {list(self.locations)}."
             )
-        every = find_units(graph, self.granularity)
+        every = find_units(graph, GRANULARITY)
         copies = copy_names(tree)
         level_of = {
             unit.name: level
@@ -128,10 +147,10 @@ class Branched(FixedStrategy):
 
     def _found(self, graph, tasks):
         """The cheapest tree within the budget."""
-        every = find_units(graph, self.granularity)
+        every = find_units(graph, GRANULARITY)
         sizes = segment_sizes(graph, every, self.locations, self.kind)
-        relative = isinstance(self.budget, float)
-        budget = int(self.budget * sum(sizes)) if relative else self.budget
+        whole = isinstance(self.budget, numbers.Integral)
+        budget = int(self.budget) if whole else int(self.budget * sum(sizes))
         front = search_trees(
             self._affinity,
             sizes,
@@ -140,7 +159,20 @@ class Branched(FixedStrategy):
             improve=self.improve,
             seed=self.seed,
         )
-        return front[-1].tree
+        tree = front[-1].tree
+        advice = budget_advice(
+            tree,
+            graph,
+            every,
+            self.locations,
+            sizes=sizes,
+            kind=self.kind,
+            budget=budget,
+            first_shared=self.first_shared,
+        )
+        if advice:
+            warnings.warn(advice, stacklevel=2)
+        return tree
 
 
 def copy_names(tree):

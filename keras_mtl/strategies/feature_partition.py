@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_mtl.architecture import SHARED
 from keras_mtl.channel_use import ChannelUse
+from keras_mtl.checks import check_seed
 from keras_mtl.errors import UnsupportedBackboneError, suggestion
 from keras_mtl.graph import alternate_places, find_places, first_stages, no_places
 from keras_mtl.partition import find_backward_masks, find_masks
@@ -91,7 +92,7 @@ class FeaturePartition(FixedStrategy):
                 f"Received: frozen={frozen!r}."
             )
         self.frozen = frozen
-        self.seed = int(seed)
+        self.seed = check_seed(seed)
         self.normalisation = check_normalisation(normalisation)
         self.tasks = None if tasks is None else list(tasks)
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_mtl.architecture import OWN
+from keras_mtl.checks import check_seed
 from keras_mtl.graph import GRANULARITIES
 from keras_mtl.strategies.candidate_edges import candidate_fusions, chosen_fusions
 from keras_mtl.strategies.edge_rule import edge_rule
@@ -45,7 +46,7 @@ class RandomEdges(FixedStrategy):
             raise ValueError(f"`share` must be between 0 and 1. Received: share={share}.")
         self.edges = edge_rule(edges)
         self.share = float(share)
-        self.seed = int(seed)
+        self.seed = check_seed(seed)
         self.w_own = float(w_own)
         self.granularity = granularity
 

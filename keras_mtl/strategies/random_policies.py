@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_mtl.architecture import SHARED, SKIP
+from keras_mtl.checks import check_count, check_seed
 from keras_mtl.errors import ArchitectureError
 
 
@@ -43,6 +44,7 @@ def random_policies(architecture, *, per_task, samples, seed):
         task: sum(architecture.choices[task][i] == SKIP for i in places)
         for task in architecture.tasks
     }
+    samples, seed = check_count("samples", samples), check_seed(seed)
     generator = np.random.default_rng(seed)
     found = []
     for number in range(samples):

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import types
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from keras_mtl.architecture import NORMALISATION
@@ -34,7 +35,7 @@ class Strategy(Settings):
             networks (`keras_mtl.build(..., initial_weights={task: model})`).
     """
 
-    name = None
+    name: str | None = None
     granularity = "block"
     normalisation = "shared"
     projections = "shared"
@@ -169,7 +170,7 @@ class Search(abc.ABC):
     layers = ()
     units = ()
     fusions = ()
-    limits = types.MappingProxyType({})
+    limits: Mapping = types.MappingProxyType({})
 
     @property
     def skippable(self):

@@ -14,7 +14,8 @@ class ArchitectureResult(ResultRow):
         index: int. The place among the candidates.
         architecture: `Architecture`, with its costs.
         score: float, or `None` where the training failed.
-        metrics: dict from name to float: the last epoch's logs, and `val_...` of the validation.
+        metrics: dict from name to float, or to lists of floats where a metric's result is an array:
+            the last epoch's logs, and `val_...` of the validation.
         seconds: float. What building, training and validation took.
         message: string or `None`. Why the training failed.
     """

@@ -8,18 +8,20 @@ import time
 
 import keras
 import keras_tuner
+import numpy as np
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build
+from keras_mtl.checks import check_seed
 from keras_mtl.errors import NonFiniteError, suggestion
 from keras_mtl.graph import find_units, read
-from keras_mtl.metrics import lower_is_better
+from keras_mtl.metrics.directions import known_direction
 from keras_mtl.models.derive import fitted
 from keras_mtl.task import check_tasks
 from keras_mtl.tuners.architecture_result import ArchitectureResult
 from keras_mtl.tuners.candidate_oracle import CandidateOracle
-from keras_mtl.tuners.files import write_whole
-from keras_mtl.tuners.result_rows import RESULT, best_row
+from keras_mtl.tuners.files import DamagedFileError, write_whole
+from keras_mtl.tuners.result_rows import RESULT, again, best_row, number, plain
 from keras_mtl.tuners.resumable_oracle import trial_name
 from keras_mtl.tuners.resumable_tuner import ResumableTuner
 
@@ -44,12 +46,12 @@ class ArchitectureTuner(ResumableTuner):
             such as `lambda results: relative_performance(results, baseline).total`; or a
             `keras_tuner.Objective`.
         direction: `"min"` or `"max"`. By default that of the metric's name (see
-            `keras_mtl.metrics.lower_is_better`), and `"max"` for a function.
+            `keras_mtl.metrics.lower_is_better`; needed for others), and `"max"` for a function.
         max_trials: int or `None`. Trains the first so many only.
         seed: int. Every training begins with it.
         initial_weights: as in `keras_mtl.build`.
-        **options: `directory`, `project_name`, `overwrite` and `idle_seconds` of `ResumableTuner`,
-            and `lease` of `ResumableOracle`.
+        **options: `directory`, `project_name`, `overwrite`, `idle_seconds` and `chief_timeout` of
+            `ResumableTuner`, and `lease` of `ResumableOracle`.
 
     Raises:
         ArchitectureError: when a candidate is for another backbone or other tasks.
@@ -96,13 +98,13 @@ class ArchitectureTuner(ResumableTuner):
         self.backbone = backbone
         self.tasks = check_tasks(tasks)
         self.candidates = _check_candidates(backbone, self.tasks, candidates)
-        self.objective = _as_objective(objective, direction)
-        self.seed = seed
+        self.objective = _as_objective(objective, direction, self.tasks)
+        self.seed = seed = check_seed(seed)
         self.initial_weights = initial_weights
         self._compile = compile
         self._score = objective if callable(objective) else None
         oracle = CandidateOracle(
-            [json.loads(candidate.to_json()) for candidate in self.candidates],
+            [_plain(candidate) for candidate in self.candidates],
             self.objective,
             max_trials=max_trials,
             # Keras may have given other names to the units, and a search other last digits.
@@ -158,19 +160,31 @@ class ArchitectureTuner(ResumableTuner):
     def model_of(self, result):
         """The trained model of one row of `results()`, compiled."""
         model = self._built(result.architecture)
-        model.load_weights(self.folder(trial_name(result.index)) / _WEIGHTS)
+        path = self.folder(trial_name(result.index)) / _WEIGHTS
+        try:
+            model.load_weights(path)
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(
+                f"{str(path)!r} must hold the weights of trial {result.index + 1}. Received: "
+                f"{_first_sentence(error)}. {again(path)}"
+            ) from None
         return model
 
     def load_model(self, trial):
-        """For KerasTuner's `get_best_models`."""
-        return self.model_of(ArchitectureResult.load(self.folder(trial.trial_id) / RESULT))
+        """For `get_best_models`."""
+        path = self.folder(trial.trial_id) / RESULT
+        result = ArchitectureResult.load(path)
+        if result is None:
+            raise ValueError(f"{DamagedFileError(path, 'no file')} {again(path)}")
+        return self.model_of(result)
 
     # One training -------------------------------------------------------------------------------
 
     def train(self, trial, candidate, x, y, *, validation_data, epochs, callbacks, **options):
         path = self.folder(trial.trial_id) / RESULT
-        result = ArchitectureResult.load(path)
-        if result is None:  # there is one when a kill came between its file and its report
+        result = ArchitectureResult.load_or_set_aside(path)
+        # There is one when a kill came between its file and its report, or the oracle's are lost.
+        if result is None or not self._local.same(_plain(result.architecture), candidate):
             gc.collect()
             keras.utils.set_random_seed(self.seed)
             architecture = Architecture.from_json(json.dumps(candidate))
@@ -195,7 +209,8 @@ class ArchitectureTuner(ResumableTuner):
             write_whole(path.with_name(_WEIGHTS), model.save_weights, self.tuner_id)
             result.save(path)
         score = math.nan if result.score is None else result.score
-        return {**result.metrics, self.objective.name: score}
+        numbers = {n: v for n, v in result.metrics.items() if not isinstance(v, list)}
+        return {**numbers, self.objective.name: score}
 
     def _built(self, architecture):
         model = build(
@@ -235,13 +250,29 @@ class ArchitectureTuner(ResumableTuner):
             return_dict=True,
             **sizes,
         )
-        metrics = {name: float(values[-1]) for name, values in history.history.items()}
-        metrics.update({f"val_{name}": float(value) for name, value in logs.items()})
+        metrics = {name: plain(values[-1]) for name, values in history.history.items()}
+        metrics.update({f"val_{name}": plain(value) for name, value in logs.items()})
         if self._score is not None:
-            return float(self._score(model.task_results(logs))), metrics
-        if self.objective.name not in metrics:
+            found = self._scored(model.task_results(logs), metrics)
+        elif self.objective.name not in metrics:
             raise _unknown(self.objective.name, metrics)
-        return metrics[self.objective.name], metrics
+        else:
+            found = metrics[self.objective.name]
+        if number(found) is None:
+            raise TypeError(
+                f"`objective` must be a number. Received: {self.objective.name}={found!r}. Pass a "
+                "function of the validation results that returns one."
+            )
+        return number(found), metrics
+
+    def _scored(self, results, metrics):
+        """The score of validation results; NaN where these are not finite and allow none."""
+        try:
+            return self._score(results)
+        except (ArithmeticError, ValueError):
+            if np.isfinite(np.hstack([np.ravel(value) for value in metrics.values()])).all():
+                raise
+            return math.nan
 
     def _check_objective(self, model):
         """Without callbacks, the names of the logs are known before the training."""
@@ -251,10 +282,23 @@ class ArchitectureTuner(ResumableTuner):
             raise _unknown(self.objective.name, names)
 
 
-def _as_objective(objective, direction):
+def _first_sentence(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
+
+
+def _plain(architecture):
+    return json.loads(architecture.to_json())
+
+
+def _as_objective(objective, direction, tasks):
     if direction not in (None, "min", "max"):
         raise ValueError(f"`direction` must be 'min' or 'max'. Received: direction={direction!r}.")
     if isinstance(objective, keras_tuner.Objective):
+        if direction not in (None, objective.direction):
+            raise ValueError(
+                f"`direction` must be that of the objective, {objective.direction!r}, or None. "
+                f"Received: direction={direction!r}."
+            )
         return objective
     if callable(objective):
         return keras_tuner.Objective("score", direction or "max")
@@ -263,13 +307,20 @@ def _as_objective(objective, direction):
             "`objective` must be a name in the logs, a function or a `keras_tuner.Objective`. "
             f"Received: objective={objective!r}."
         )
-    return keras_tuner.Objective(
-        objective, direction or ("min" if lower_is_better(objective) else "max")
-    )
+    if direction is None:
+        lower = known_direction(objective, [task.name for task in tasks])
+        if lower is None:
+            raise ValueError(
+                "`direction` must be given for a metric that is not one of Keras' or of this "
+                f'library\'s. Received: objective={objective!r}. Pass `direction="min"` where '
+                'smaller is better, or "max".'
+            )
+        direction = "min" if lower else "max"
+    return keras_tuner.Objective(objective, direction)
 
 
 def _check_candidates(backbone, tasks, candidates):
-    candidates = list(candidates)
+    candidates = [candidates] if isinstance(candidates, Architecture) else list(candidates)
     wrong = [c for c in candidates if not isinstance(c, Architecture)]
     if wrong or not candidates:
         raise TypeError(

@@ -42,7 +42,7 @@ class BranchTuner(ArchitectureTuner):
     """
 
     def __init__(self, backbone, tasks, candidates, **options):
-        candidates = list(candidates)
+        candidates = [candidates] if isinstance(candidates, Architecture) else list(candidates)
         for candidate in candidates:
             if isinstance(candidate, Architecture):
                 _check_tree(candidate)

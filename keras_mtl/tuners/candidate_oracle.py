@@ -1,6 +1,7 @@
 """CandidateOracle: a list of candidates, each tried once, in its order."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
 
@@ -30,6 +31,8 @@ class CandidateOracle(ResumableOracle):
     """
 
     def __init__(self, candidates, objective, *, max_trials=None, ignored=(), **options):
+        if isinstance(candidates, (str, Mapping)) or not isinstance(candidates, Iterable):
+            raise TypeError(f"`candidates` must be a list. Received: candidates={candidates!r}.")
         self.candidates = [_plain(candidate) for candidate in candidates]
         self.ignored = frozenset(ignored)
         number = len(self.candidates)
@@ -55,8 +58,9 @@ class CandidateOracle(ResumableOracle):
 
     def set_state(self, state):
         for trial_id in state["start_order"]:
-            tried = self._identity(self.candidate(self.trials[trial_id]))
-            if tried not in map(self._identity, self.candidates[int(trial_id) :][:1]):
+            trial = self.trials.get(trial_id)  # `None`: its file is damaged
+            given = [self._identity(given) for given in self.candidates[int(trial_id) :][:1]]
+            if not given or (trial and given != [self._identity(self.candidate(trial))]):
                 raise ValueError(
                     "`candidates` must be those of the search that is continued; new ones come "
                     f"after them. Received: another candidate at place {int(trial_id)} than in "
@@ -64,6 +68,10 @@ class CandidateOracle(ResumableOracle):
                     "begin anew."
                 )
         super().set_state(state)
+
+    def same(self, one, other):
+        """Whether two candidates differ at most in what is ignored."""
+        return self._identity(one) == self._identity(other)
 
     def _identity(self, candidate):
         if isinstance(candidate, dict):

@@ -38,11 +38,10 @@ class PartitionTuner(ResumableTuner):
             its own.
         max_trials: int. How many partitions are scored; by default 1000. An oracle that is given
             has its own.
-        seed: int. Candidates and the seeds of their scoring follow from it; by default 0, or that
-            of the oracle that is given.
-        **options: `directory`, `project_name`, `overwrite` and `idle_seconds` of `ResumableTuner`;
-            and of the oracle, where it is named, its settings, such as `learning_rate`, and `lease`
-            and others of `ResumableOracle`.
+        **options: `directory`, `project_name`, `overwrite`, `idle_seconds` and `chief_timeout` of
+            `ResumableTuner`; and of the oracle, where it is named, its settings, such as
+            `learning_rate`, and `seed` (candidates and the seeds of their scoring follow from it),
+            `lease` and others of `ResumableOracle`.
 
     Raises:
         TypeError, ValueError: for unusable arguments, and for a score that is no number.
@@ -73,11 +72,11 @@ class PartitionTuner(ResumableTuner):
         oracle="evolution_strategies",
         *,
         max_trials=None,
-        seed=None,
         directory,
         project_name,
         overwrite=False,
         idle_seconds=2.0,
+        chief_timeout=600.0,
         **options,
     ):
         if not callable(score):
@@ -89,14 +88,13 @@ class PartitionTuner(ResumableTuner):
         self._score = score
         if max_trials is not None:
             options["max_trials"] = max_trials
-        if seed is not None:
-            options["seed"] = seed
         super().__init__(
             _as_oracle(oracle, self.space, options),
             directory=directory,
             project_name=project_name,
             overwrite=overwrite,
             idle_seconds=idle_seconds,
+            chief_timeout=chief_timeout,
         )
 
     def search(self, *, verbose=1):
@@ -143,15 +141,16 @@ class PartitionTuner(ResumableTuner):
 
     def train(self, trial, candidate):
         path = self.folder(trial.trial_id) / RESULT
-        result = PartitionResult.load(path)
-        if result is None:  # there is one when a kill came between its file and its report
-            result = self._scored(int(trial.trial_id), candidate, path.parent)
+        result = PartitionResult.load_or_set_aside(path)
+        partition = self.space.partition([candidate[name] for name in self.space.names])
+        # There is one when a kill came between its file and its report, or the oracle's are lost.
+        if result is None or result.partition != partition:
+            result = self._scored(int(trial.trial_id), partition, path.parent)
             result.save(path)
         return {**result.metrics, "score": math.nan if result.score is None else result.score}
 
-    def _scored(self, index, candidate, folder):
+    def _scored(self, index, partition, folder):
         seed = int(self._local.generator(TRAINING, index).integers(2**31))
-        partition = self.space.partition([candidate[name] for name in self.space.names])
         folder.mkdir(parents=True, exist_ok=True)
         # Not TensorFlow's: with another global seed it prepares all traced functions anew.
         random.seed(seed)

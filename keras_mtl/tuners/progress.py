@@ -34,7 +34,7 @@ class Progress:
         if trial.score is None:
             text += "failed"
             if trial.message:
-                text += f" ({trial.message.strip().splitlines()[-1]})"
+                text += f" ({_last_line(trial.message)})"
         else:
             text += f"{name} {trial.score:.5g}"
         if best is not None and best.trial_id != trial.trial_id:
@@ -44,6 +44,29 @@ class Progress:
         if left <= 0:
             return f"{text}; all done, the last {self._ended} in {duration(seconds)}"
         return f"{text}; {left} more, about {duration(seconds / self._ended * left)} left"
+
+
+def failures(trials):
+    """The sentence of a search without a score.
+
+    Args:
+        trials: list of the number of each trial that has ended, from 0, and of its message.
+    """
+    if not trials:
+        return "`search` must have trained a candidate first. Received: no result."
+    said = [
+        f"{index + 1} ({_last_line(message) or 'without a message'})" for index, message in trials
+    ]
+    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+    return (
+        "A trial must have a finite objective to be the best. Received: only failures, of trial "
+        f"{', '.join(said[:3])}{more}. Look at the learning rate, the data and the objective of "
+        "these, and begin anew with `overwrite=True` or another `project_name`."
+    )
+
+
+def _last_line(message):
+    return ((message or "").strip().splitlines() or [""])[-1].rstrip(".")
 
 
 def duration(seconds):

@@ -1,9 +1,16 @@
 """Results of candidates: rows of a search's table, each in a file in its trial's folder."""
 
 import dataclasses
+import math
 import pathlib
+import warnings
+from typing import ClassVar
 
-from keras_mtl.tuners.files import read_json, write_json
+import numpy as np
+
+from keras_mtl.checks import is_integer, is_number
+from keras_mtl.tuners.files import DamagedFileError, read_json, set_aside, write_json
+from keras_mtl.tuners.progress import failures
 
 RESULT = "result.json"
 
@@ -15,8 +22,8 @@ class ResultRow:
     names in `candidate` the field that is no plain data, and in `kind` its class.
     """
 
-    candidate = None
-    kind = None
+    candidate: ClassVar[str]
+    kind: ClassVar[type]
 
     def save(self, path):
         """Writes the row as JSON, whole or not at all."""
@@ -25,23 +32,74 @@ class ResultRow:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote; `None` where there is no file."""
+        """Reads what `save` wrote; `None` where there is no file.
+
+        Raises:
+            DamagedFileError: when there is something else.
+        """
         data = read_json(path)
         if data is None:
             return None
-        return cls(**{**data, cls.candidate: cls.kind.from_json(data[cls.candidate])})
+        try:
+            row = cls(**{**data, cls.candidate: cls.kind.from_json(data[cls.candidate])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(path, f"data of another form ({error})") from None
+        plain = is_integer(row.index) and isinstance(row.metrics, dict)
+        if not plain or not (row.score is None or is_number(row.score)):
+            raise DamagedFileError(path, "data of another form")
+        return row
+
+    @classmethod
+    def load_or_set_aside(cls, path):
+        """As `load`; a damaged file is kept under another name, and `None` returned."""
+        try:
+            return cls.load(path)
+        except DamagedFileError as fault:
+            set_aside(path)
+            warnings.warn(
+                f"{fault} It is kept with the ending '.damaged', and the candidate evaluated "
+                "again.",
+                stacklevel=2,
+            )
+            return None
 
     @classmethod
     def load_all(cls, folder):
-        """The rows of a search's folder, in order of their index."""
-        rows = [cls.load(path) for path in pathlib.Path(folder).glob(f"trial_*/{RESULT}")]
-        return sorted(rows, key=lambda row: row.index)
+        """The rows of a search's folder, in order of their index; damaged ones are left out."""
+        rows = []
+        for path in sorted(pathlib.Path(folder).glob(f"trial_*/{RESULT}")):
+            try:
+                rows.append(cls.load(path))
+            except DamagedFileError as fault:
+                warnings.warn(f"{fault} The row is left out. {again(path)}", stacklevel=2)
+        return sorted(filter(None, rows), key=lambda row: row.index)
+
+
+def again(path):
+    """What to do when a file of a trial is damaged."""
+    return (
+        f"Delete the folder {str(path.parent)!r}, make the tuner again and call `search`: then "
+        "that trial, and no other, is evaluated again."
+    )
+
+
+def number(value):
+    """A value as a `float`, or `None` where it is no single number."""
+    try:
+        return float(value) if np.ndim(value) == 0 else None
+    except (TypeError, ValueError):
+        return None
+
+
+def plain(value):
+    """The result of a metric as JSON holds it: a float, or nested lists of floats."""
+    return np.asarray(value, dtype="float64").tolist()
 
 
 def best_row(rows, objective):
     """The row with the best score, the first one of equals."""
-    scored = [row for row in rows if row.score is not None]
+    scored = [row for row in rows if row.score is not None and math.isfinite(row.score)]
     if not scored:
-        raise ValueError("`search` must have trained a candidate first. Received: no result.")
+        raise ValueError(failures([(row.index, row.message) for row in rows]))
     sign = 1 if objective.direction == "min" else -1
     return min(scored, key=lambda row: sign * row.score)

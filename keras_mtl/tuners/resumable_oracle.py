@@ -2,19 +2,27 @@
 
 import json
 import math
-import os
 import pathlib
+import warnings
 from time import monotonic
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_mtl.checks import check_count, check_seed, is_integer, is_number
 from keras_mtl.report import say
-from keras_mtl.tuners.files import read_json, write_json
+from keras_mtl.tuners.distribution import ALONE, WORKER, role
+from keras_mtl.tuners.files import DamagedFileError, read_json, write_json
 from keras_mtl.tuners.progress import Progress
+from keras_mtl.tuners.trial_files import (
+    CANDIDATE,
+    candidate_of,
+    make_room,
+    new_trial,
+    read_trial,
+)
 
-_CANDIDATE = "candidate"
 # How long a worker that only waits for work may be silent before the chief goes without it.
 _SILENCE = 60.0
 
@@ -35,11 +43,15 @@ class ResumableOracle(keras_tuner.Oracle):
       before the state that counts on it, so that the two can be brought to agree on reloading.
     - Only the first end of a trial counts, and only the last report of its metrics.
     - The state is saved after the subclass has learned from a trial.
+    - A trial whose file is damaged or missing when the search is continued is evaluated again; what
+      the subclass has learned from it stays, and is not learned twice.
+    - A trial without a finite score is never among the best.
 
     Args:
         objective: string or `keras_tuner.Objective`, as in `keras_tuner.Oracle`.
         max_trials: int. The number of candidates.
-        seed: int. 0 is a seed like any other.
+        seed: int or `None`, which draws one. 0 is a seed like any other. A search that is to go on
+            after an interruption needs the same one.
         lease: float. Seconds of silence after which a trial is given to another worker; more than
             the time between two reports (a report is `update_trial(trial_id, {})`).
         max_retries_per_trial: int. How often a trial that broke (`"INVALID"`, or a NaN) is run
@@ -49,7 +61,7 @@ class ResumableOracle(keras_tuner.Oracle):
 
     Raises:
         TypeError, ValueError: for unusable arguments, and on `reload` when the state is of another
-            search.
+            search or damaged.
 
     Example:
 
@@ -72,25 +84,28 @@ class ResumableOracle(keras_tuner.Oracle):
         max_retries_per_trial=0,
         max_consecutive_failed_trials=3,
     ):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise ValueError(f"`seed` must be an int of at least 0. Received: seed={seed!r}.")
-        if not isinstance(max_trials, int) or max_trials < 1:
+        seed = check_seed(seed)
+        if not is_integer(max_trials) or max_trials < 1:
             raise ValueError(
                 f"`max_trials` must be an int of at least 1. Received: max_trials={max_trials!r}."
             )
         if isinstance(objective, list):
             raise TypeError(f"`objective` must be one, not a list. Received: {objective}.")
-        if not lease > 0:
+        if not (is_number(lease) and lease > 0):
             raise ValueError(f"`lease` must be a positive number. Received: lease={lease!r}.")
         super().__init__(
             objective,
             max_trials,
-            max_retries_per_trial=max_retries_per_trial,
-            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            max_retries_per_trial=check_count("max_retries_per_trial", max_retries_per_trial, 0),
+            max_consecutive_failed_trials=check_count(
+                "max_consecutive_failed_trials", max_consecutive_failed_trials, optional=True
+            ),
         )
         self.seed = self._seed_state = seed  # KerasTuner draws one instead of 0
         self.lease = lease
         self._ends_of_leases = {}
+        self._damaged = {}
+        self._learned = set()  # trials that are evaluated again after the subclass saw their score
         self._progress = Progress(max_trials)
 
     # What a subclass writes ---------------------------------------------------------------------
@@ -116,7 +131,7 @@ class ResumableOracle(keras_tuner.Oracle):
     @staticmethod
     def candidate(trial):
         """The candidate of a trial, on any worker."""
-        return json.loads(trial.hyperparameters.values[_CANDIDATE])
+        return candidate_of(trial)
 
     @property
     def failed_in_a_row(self):
@@ -150,13 +165,29 @@ class ResumableOracle(keras_tuner.Oracle):
     def tuner_ids(self, names):
         self._seen = dict.fromkeys(names, monotonic())
 
+    def get_best_trials(self, num_trials=1):
+        """The trials with the best scores; fewer where fewer have one."""
+        count = sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values())
+        return super().get_best_trials(min(num_trials, count))
+
+    def get_trial(self, trial_id):
+        """A trial; an empty one, which is stopped, for a name of another search."""
+        return self.trials.get(trial_id) or _empty(TrialStatus.STOPPED)
+
+    def score_trial(self, trial):
+        """Takes the best finite value of the objective."""
+        history = trial.metrics.get_history(self.objective.name)
+        steps = {float(x.mean()): x.step for x in reversed(history) if math.isfinite(x.mean())}
+        trial.score = (max if self.objective.direction == "max" else min)(steps)
+        trial.best_step = steps[trial.score]
+
     # Trials -------------------------------------------------------------------------------------
 
     def populate_space(self, trial_id):
         candidate = self.propose(int(trial_id))
         if candidate is None:
             return {"status": TrialStatus.IDLE}
-        return {"status": TrialStatus.RUNNING, "values": {_CANDIDATE: json.dumps(candidate)}}
+        return {"status": TrialStatus.RUNNING, "values": {CANDIDATE: json.dumps(candidate)}}
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
@@ -165,15 +196,13 @@ class ResumableOracle(keras_tuner.Oracle):
         self._end_leases()
         old = self.ongoing_trials.get(tuner_id) or self._abandoned()
         if old is not None:
-            return self._hand_out(tuner_id, old.trial_id, old.hyperparameters)
+            return self._hand_out(tuner_id, old.trial_id, old.hyperparameters.values)
         if not self.gave_up and len(self.start_order) < self.max_trials:
             new = trial_name(len(self.start_order))
             response = self.populate_space(new)
             if response["status"] == TrialStatus.RUNNING:
                 self.start_order.append(new)
-                hyperparameters = keras_tuner.HyperParameters()
-                hyperparameters.values = response["values"]
-                return self._hand_out(tuner_id, new, hyperparameters)
+                return self._hand_out(tuner_id, new, response["values"])
         elif not self.ongoing_trials:
             del self._seen[tuner_id]
             return _empty(TrialStatus.STOPPED)
@@ -235,9 +264,9 @@ class ResumableOracle(keras_tuner.Oracle):
         known = {*self.end_order, *(trial.trial_id for trial in self.ongoing_trials.values())}
         return next((self.trials[name] for name in self.start_order if name not in known), None)
 
-    def _hand_out(self, tuner_id, trial_id, hyperparameters):
+    def _hand_out(self, tuner_id, trial_id, values):
         # A new trial: metrics of a run that broke off must not be averaged with those of the next.
-        trial = Trial(hyperparameters, trial_id, TrialStatus.RUNNING)
+        trial = new_trial(trial_id, values)
         self.trials[trial_id] = trial
         self._lend(tuner_id, trial)
         self._write(trial)
@@ -263,27 +292,33 @@ class ResumableOracle(keras_tuner.Oracle):
     def _score(self, trial):
         name = self.objective.name
         history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-        if all(math.isnan(observation.mean()) for observation in history):
-            trial.status = TrialStatus.INVALID
-            trial.message = trial.message or f"{name} is {'NaN' if history else 'missing'}"
-        else:
+        values = [float(observation.mean()) for observation in history]
+        if any(map(math.isfinite, values)):
             self.score_trial(trial)
+            return
+        trial.status = TrialStatus.INVALID
+        found = ("NaN" if math.isnan(values[-1]) else values[-1]) if values else "missing"
+        trial.message = trial.message or f"{name} is {found}"
 
     def _close(self, trial):
         self.end_order.append(trial.trial_id)
-        self.observe(int(trial.trial_id), trial.score)
+        if trial.trial_id in self._learned:
+            self._learned.remove(trial.trial_id)
+        else:
+            self.observe(int(trial.trial_id), trial.score)
 
     def _best(self):
-        (trial,) = self.get_best_trials(1) or [None]
-        return trial if trial is not None and trial.score is not None else None
+        return next(iter(self.get_best_trials(1)), None)
 
     # State --------------------------------------------------------------------------------------
 
     def get_state(self):
-        return {**super().get_state(), "settings": self.settings()}
+        own = {"settings": self.settings(), "learned": sorted(self._learned)}
+        return {**super().get_state(), **own}
 
     def set_state(self, state):
         super().set_state(state)
+        self._learned = set(state.get("learned", ()))
         for tuner_id, trial in self.ongoing_trials.items():
             self._lend(tuner_id, trial)
 
@@ -293,23 +328,41 @@ class ResumableOracle(keras_tuner.Oracle):
 
     def reload(self):
         """Continues from the files, if there are any, where the last process ended."""
-        state = read_json(self.folder / "oracle.json")
+        path = self.folder / "oracle.json"
+        try:
+            state = read_json(path)
+            if not isinstance(state, dict | None):
+                raise DamagedFileError(path, "data of another form")
+        except DamagedFileError as error:
+            if role() == WORKER:
+                return  # the chief says so
+            raise _without_state(error) from None
         if state is None:
             return
+        settings = state.get("settings")
         for name, value in self.settings().items():
-            if (before := state.get("settings", {}).get(name)) != value:
+            before = settings.get(name) if isinstance(settings, dict) else None
+            if before != value:
                 raise ValueError(
                     f"`{name}` must be that of the search that is continued. Received: "
                     f"{name}={value!r}; the search in {str(self.folder)!r} began with {before!r}. "
                     "Pass `overwrite=True` or another `project_name` to begin anew."
                 )
-        # A trial's file beyond the state is of a trial that nobody has got: it is made again.
-        self.trials = {
-            trial_id: Trial.from_state(read_json(self._path(trial_id)))
-            for trial_id in state["start_order"]
-        }
-        self.set_state(state)
-        if "KERASTUNER_ORACLE_IP" not in os.environ:
+        try:
+            damaged = self._take(state)
+        except (AttributeError, KeyError, TypeError) as error:
+            fault = DamagedFileError(path, f"data of another form ({error!r})")
+            raise _without_state(fault) from None
+        self._damaged = damaged
+        for trial_id, fault in damaged.items():
+            response = self.populate_space(trial_id)
+            if response["status"] != TrialStatus.RUNNING:
+                raise ValueError(
+                    f"{fault} Its candidate cannot be proposed again: restore the file from a "
+                    "copy, or begin anew with `overwrite=True` or another `project_name`."
+                )
+            self.trials[trial_id] = new_trial(trial_id, response["values"])
+        if role() == ALONE:
             self.ongoing_trials = {}  # a lone process has nobody to wait for
         for trial_id in self.start_order:
             trial = self.trials[trial_id]
@@ -319,6 +372,43 @@ class ResumableOracle(keras_tuner.Oracle):
         for tuner_id, trial in list(self.ongoing_trials.items()):
             if trial.trial_id in ended:
                 del self.ongoing_trials[tuner_id]
+
+    def _take(self, state):
+        """Takes a state and the trials that it counts on; returns faults of files by trial.
+
+        A trial's file beyond the state is of a trial that nobody has got: it is made again.
+        """
+        self.trials, damaged = {}, {}
+        for trial_id in state["start_order"]:
+            try:
+                self.trials[trial_id] = read_trial(self._path(trial_id), trial_id)
+            except DamagedFileError as fault:
+                damaged[trial_id] = fault
+        ended = [trial_id for trial_id in state["end_order"] if trial_id not in damaged]
+        ongoing = {name: x for name, x in state["ongoing_trials"].items() if x not in damaged}
+        learned = {*state.get("learned", ()), *state["end_order"]} - set(ended)
+        self.set_state({**state, "end_order": ended, "ongoing_trials": ongoing, "learned": learned})
+        return damaged
+
+    def mend(self):
+        """Makes the files agree with what `reload` has found; says which were damaged."""
+        if not self._damaged:
+            return
+        said = make_room(self._damaged)
+        self.save()  # before the trials, which are missing until then, and so evaluated again
+        for trial_id in self._damaged:
+            self._write(self.trials[trial_id])
+        self._damaged = {}
+        warnings.warn(said, stacklevel=3)
+
+    def has_ended(self):
+        """Whether the files say that all trials have ended: whoever comes now is too late."""
+        try:
+            state = read_json(self.folder / "oracle.json") or {}
+            most = max(self.max_trials, len(state["start_order"]))
+            return len(state["end_order"]) >= most
+        except (DamagedFileError, KeyError, TypeError):
+            return False
 
     @property
     def folder(self):
@@ -337,6 +427,13 @@ def trial_name(index):
     return f"{index:04d}"
 
 
+def _without_state(fault):
+    return ValueError(
+        f"{fault} Restore it from a copy; or delete it: the search then begins at its first trial, "
+        "and takes the results that are in the folders of its trials."
+    )
+
+
 def _copy(trial):
     """What a worker may change; over the network it would be another object too."""
     return Trial.from_state(json.loads(json.dumps(trial.get_state())))
@@ -344,7 +441,7 @@ def _copy(trial):
 
 def _same(given, trial):
     values = (given.hyperparameters.values, trial.hyperparameters.values)
-    return values[0].get(_CANDIDATE) == values[1].get(_CANDIDATE)
+    return values[0].get(CANDIDATE) == values[1].get(CANDIDATE)
 
 
 def _empty(status):

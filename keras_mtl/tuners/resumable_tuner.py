@@ -1,15 +1,24 @@
 """ResumableTuner: runs the trials of a `ResumableOracle`, alone or as one of many workers."""
 
+import functools
 import pathlib
 import time
+import warnings
+from collections.abc import Mapping
 
 import keras
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_mtl.checks import check_not_negative, check_positive
 from keras_mtl.report import say
+from keras_mtl.tuners.distribution import CHIEF, WORKER, check_free, role
+from keras_mtl.tuners.files import check_folder
+from keras_mtl.tuners.progress import failures
+from keras_mtl.tuners.result_rows import number
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
+from keras_mtl.tuners.search_lock import check_unlocked, locked
 
 _REPORT_SECONDS = 15.0
 
@@ -24,7 +33,8 @@ class ResumableTuner(BaseTuner):
     On several machines start the script once as chief and once for every worker, with
     `KERASTUNER_ORACLE_IP`, `KERASTUNER_ORACLE_PORT` and `KERASTUNER_TUNER_ID` (`"chief"`, or any
     other name) in the environment, and `directory` on a disk that all of them see. Workers may
-    die, come back and be added at any time.
+    die, come back and be added at any time. A chief that has died is started again with the same
+    address and `directory`: workers go on with their trials meanwhile, and then wait for it.
 
     Args:
         oracle: `ResumableOracle`.
@@ -33,6 +43,12 @@ class ResumableTuner(BaseTuner):
         overwrite: bool. Begins anew instead of going on; the chief alone deletes what was there.
         idle_seconds: float. How long a worker for whom there is no trial waits before it asks
             again.
+        chief_timeout: float. How many seconds a worker waits for a chief that does not answer, at
+            the beginning or when it needs it, before it ends with a `ConnectionError`.
+
+    Raises:
+        TypeError, ValueError: for unusable arguments, or an environment that says only some of what
+            a search on several machines needs.
 
     Example:
 
@@ -48,10 +64,25 @@ class ResumableTuner(BaseTuner):
     '0001'
     """
 
-    def __init__(self, oracle, *, directory, project_name, overwrite=False, idle_seconds=2.0):
+    def __init__(
+        self,
+        oracle,
+        *,
+        directory,
+        project_name,
+        overwrite=False,
+        idle_seconds=2.0,
+        chief_timeout=600.0,
+    ):
         if not isinstance(oracle, ResumableOracle):
             raise TypeError(f"`oracle` must be a `ResumableOracle`. Received: oracle={oracle!r}.")
-        worker = self._is_worker()
+        chief_timeout = check_positive("chief_timeout", chief_timeout)
+        idle_seconds = check_not_negative("idle_seconds", idle_seconds)
+        folder = check_folder(directory, project_name)
+        self._role = role()
+        worker = self._role == WORKER
+        if overwrite and not worker:
+            check_unlocked(folder)
         super().__init__(
             oracle,
             directory=str(directory),
@@ -64,8 +95,21 @@ class ResumableTuner(BaseTuner):
         self._idle = False
         self._trial = None
         self._reported = 0.0
+        if worker:
+            self.oracle = self._chief(chief_timeout)
         if not (worker and overwrite):
             oracle.reload()
+
+    def _chief(self, timeout):
+        # gRPC is of no use to others, and takes a while to import.
+        from keras_mtl.tuners.chief_client import ChiefClient
+
+        connect = functools.partial(type(self.oracle), self._local)
+        return ChiefClient(connect, timeout, self._local.has_ended, self._say)
+
+    def _say(self, line):
+        if self.verbose:
+            say(line)
 
     def train(self, trial, candidate, *args, **options):
         """Trains one candidate.
@@ -107,25 +151,60 @@ class ResumableTuner(BaseTuner):
             verbose: 1 says a line for each trial, 0 nothing.
 
         Raises:
-            RuntimeError: when `max_consecutive_failed_trials` trials in a row have failed.
+            ConnectionError: on a worker, when the chief has not answered for `chief_timeout`.
+            OSError: when the chief cannot listen at its address.
+            RuntimeError: when `max_consecutive_failed_trials` trials in a row have failed, or
+                another process runs the same search.
         """
         self.verbose = self._local.verbose = verbose
-        done = len(self._local.end_order)
-        if verbose and done and not self._is_worker():
-            say(f"Continuing after {done} of {self._local.max_trials} trials.")
-        # A worker that comes late would wait for a chief that has left.
-        if not (self._local.finished or self._local.gave_up):
-            try:
-                super().search(*args, **options)
-            except _TrialError as error:
-                raise error.__cause__ from None
-        if not self._is_worker() and self.oracle.gave_up:
+        if self._role == WORKER:
+            self._run(args, options)
+            return
+        with locked(self.project_dir):
+            self._local.reload()  # another process may have gone on since this tuner was made
+            self._local.mend()
+            if done := len(self._local.end_order):
+                self._say(f"Continuing after {done} of {self._local.max_trials} trials.")
+            self._run(args, options)
+        if self.oracle.gave_up:
             message = self.oracle.trials[self.oracle.end_order[-1]].message or "nothing"
             raise RuntimeError(
                 f"The last {self.oracle.failed_in_a_row} trials have failed. The last one says: "
                 f"{message.strip().splitlines()[-1]}. To go on, pass the oracle a larger "
                 "`max_consecutive_failed_trials`."
             )
+        if not self.oracle.get_best_trials():
+            warnings.warn(self._failures(), stacklevel=2)
+
+    def _run(self, args, options):
+        # A worker that comes late would wait for a chief that has left, a chief for workers.
+        if self._local.finished or self._local.gave_up:
+            return
+        if self._role == CHIEF:
+            check_free()
+        try:
+            super().search(*args, **options)
+        except _TrialError as error:
+            raise error.__cause__ from None
+
+    def get_best_models(self, num_models=1):
+        """The trained models with the best scores, best first; fewer where fewer have one."""
+        return [self.load_model(trial) for trial in self._best_trials(num_models)]
+
+    def get_best_hyperparameters(self, num_trials=1):
+        """The hyperparameters of the trials with the best scores, best first."""
+        return [trial.hyperparameters for trial in self._best_trials(num_trials)]
+
+    def _best_trials(self, number):
+        if self._role == WORKER:
+            self._local.reload()  # the chief may have left
+        if not self._local.get_best_trials():
+            raise ValueError(self._failures())
+        return self._local.get_best_trials(number)
+
+    def _failures(self):
+        trials = self._local.trials
+        return failures([(int(name), trials[name].message) for name in self._local.end_order])
 
     # KerasTuner's hooks -------------------------------------------------------------------------
 
@@ -144,7 +223,8 @@ class ResumableTuner(BaseTuner):
 
     def run_trial(self, trial, *args, **options):
         try:
-            return self.train(trial, ResumableOracle.candidate(trial), *args, **options)
+            found = self.train(trial, ResumableOracle.candidate(trial), *args, **options)
+            return self._numbers(found) if isinstance(found, Mapping) else found
         except (keras_tuner.errors.FailedTrialError, keras_tuner.errors.FatalError):
             raise
         except Exception as error:
@@ -154,8 +234,20 @@ class ResumableTuner(BaseTuner):
     def on_trial_end(self, trial):
         self.oracle.end_trial(trial)
 
+    def _numbers(self, found):
+        """Those entries that are numbers, which are all that KerasTuner keeps."""
+        numbers = {str(key): number(value) for key, value in found.items()}
+        if numbers.get(name := self._local.objective.name) is None:
+            raise TypeError(
+                f"`train` must return the objective {name!r} as a number. Received: {found!r}."
+            )
+        return {key: value for key, value in numbers.items() if value is not None}
+
     def save(self):
         """Only the oracle has a state, and saves it itself."""
+
+    def reload(self):
+        """Only the oracle has a state; a file of another tuner's state says nothing here."""
 
     def folder(self, trial_id):
         """Where a trial keeps its files."""

@@ -113,7 +113,7 @@ def test_bad_sizes_and_affinities():
     tree = Tree(LEVELS)
     with pytest.raises(ValueError, match="one number for each of the 3 locations"):
         tree.size([1, 2])
-    with pytest.raises(ValueError, match="`sizes` must not be negative"):
+    with pytest.raises(ValueError, match="`sizes` must be finite and not negative"):
         tree.size([1, 2, -3])
     with pytest.raises(ValueError, match=r"know the tasks of the tree.*without 'c'"):
         tree.cost(affinity("ab"))

@@ -54,6 +54,16 @@ def test_score_says_what_it_misses():
     )
 
 
+def test_score_of_a_metric_of_unknown_direction():
+    """Said before the training begins."""
+    baseline = {"a": {"wer": 0.2}}
+    with pytest.raises(ValueError, match="Received: the metric 'wer'"):
+        RelativeScore(baseline)
+    logs = {"val_a_wer": 0.15}
+    RelativeScore(baseline, lower_is_better={"wer": True}).on_epoch_end(0, logs)
+    assert logs["val_delta"] == pytest.approx(25.0)
+
+
 def test_early_stopping_counts_open_epochs_only(model):
     closed = [(False, {"val_delta": value}) for value in (9.0, 8.0, 7.0, 6.0)]
     opened = [(True, {"val_delta": value}) for value in (1.0, 2.0, 1.5, 1.4, 1.3)]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mtl.data import JoinedDataset, join_tasks, search_split
+from keras_mtl.data import JoinedDataset, JoinedPass, join_tasks, sample_tasks, search_split
 
 SIZES = {"a": 11, "b": 3, "c": 8}
 
@@ -162,6 +162,29 @@ def test_element_spec_and_repr():
     )
 
 
+def test_lists_are_arrays():
+    x, y = numbered(4)
+    lists = join_tasks({"a": (x.tolist(), y.tolist()), "b": ([x, x], {"b": y.tolist()})}, 2)
+    arrays = join_tasks({"a": (x, y), "b": ([x, x], {"b": y})}, 2)
+    assert_same_batches(lists, arrays)
+
+
+def test_sets_that_are_left_out_were_never_there():
+    data = {name: numbered(size) for name, size in SIZES.items()}
+    fewer = {name: data[name] for name in ("b", "c")}
+    assert_same_batches(join_tasks(data, 4).of_sets("bc"), join_tasks(fewer, 4))
+    assert_same_batches(
+        join_tasks(data, 4, training=False).of_sets("bc"), join_tasks(fewer, 4, training=False)
+    )
+    split = search_split(data, batch_size=4).of_sets("bc")
+    assert_same_batches(split, search_split(fewer, batch_size=4))
+    assert set(split.task_sets) == {"b", "c"}
+    turns, expected = sample_tasks(data, 4).of_tasks("bc"), sample_tasks(fewer, 4)
+    assert repr(turns) == repr(expected)
+    assert [turns.task_at(i) for i in range(9)] == [expected.task_at(i) for i in range(9)]
+    assert_same_batches(turns.stream("c").take(3), expected.stream("c").take(3))
+
+
 def test_seed_none_is_drawn_once():
     data = join_tasks(three_sets(), seed=None)
     assert_same_batches(data, join_tasks(three_sets(), seed=data.seed))
@@ -174,8 +197,11 @@ def test_seed_none_is_drawn_once():
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 20])
 def test_one_pass_has_every_example_once(source, batch_size):
     data = join_tasks(three_sets(source), batch_size=batch_size, training=False)
-    assert isinstance(data, tf.data.Dataset)
-    assert int(data.cardinality()) == -(-11 // batch_size)
+    assert isinstance(data, JoinedPass)
+    assert len(data) == data.cardinality() == -(-11 // batch_size)
+    assert int(data.batches().cardinality()) == len(data)
+    assert data.element_spec == data.batches().element_spec
+    assert data.num_examples == SIZES
     batches = list(data)
     for name, size in SIZES.items():
         x = np.concatenate([x[name][:, 0] for x, _, _ in batches]) % 100

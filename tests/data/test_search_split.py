@@ -256,16 +256,18 @@ def test_wrong_layout():
     x, _ = numbered(10)
     layout = (
         "`data` must be a tuple `(x, y)` or `(x, y, sample_weight)` with `y` a dict from task "
-        "name to labels, or a finite `tf.data.Dataset` of such batches. Received: data="
+        "name to labels, or the labels of the only task, or a finite `tf.data.Dataset` of such "
+        "batches. Received: data="
     )
     assert message(lambda: search_split(x), TypeError) == layout + "ndarray of shape (10, 1)."
-    assert message(lambda: search_split((x, x)), TypeError) == (
-        layout + "(ndarray of shape (10, 1), ndarray of shape (10, 1))."
+    assert message(lambda: search_split((x, [x, x])), TypeError) == (
+        layout + "(ndarray of shape (10, 1), list)."
     )
-    assert message(lambda: search_split(as_dataset((x, x))), TypeError) == (
-        layout + "(TensorSpec of shape (None, 1), TensorSpec of shape (None, 1))."
+    assert message(lambda: search_split(as_dataset((x, (x, x)))), TypeError) == (
+        layout + "(TensorSpec of shape (None, 1), (TensorSpec of shape (None, 1), "
+        "TensorSpec of shape (None, 1)))."
     )
-    assert message(lambda: search_split((x, {"a": [1, 2]})), TypeError) == (
+    assert message(lambda: search_split((x, {"a": [[1], [1, 2]]})), TypeError) == (
         "`data` must hold arrays whose first dimension counts the examples. "
         "Received: data=(ndarray of shape (10, 1), {'a': list})."
     )

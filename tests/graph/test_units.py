@@ -32,6 +32,7 @@ SMALL = {
     "VGG16": (0, 0, 9),
     "Xception": (12, 12, 0),
 }
+QUICK = ("MobileNetV2", "ResNet50", "VGG16")
 HEAVY = [
     "ConvNeXtBase",
     "ConvNeXtLarge",
@@ -125,7 +126,10 @@ def assert_units_hold_every_call_once(graph):
 # Every model of keras.applications ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SMALL],
+)
 def test_one_application_per_family(name):
     backbone = application(name)
     graph = read(backbone)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_mtl
 from keras_mtl.graph import find_units, read
@@ -93,6 +94,35 @@ def test_it_is_a_strided_convolution():
     convolution.build(x.shape)
     convolution.kernel.assign(np.asarray(layer.convolution.kernel)[None, None])
     np.testing.assert_allclose(found, convolution(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("size", [7, 8, 14])
+def test_gradients_are_those_of_a_strided_convolution(padding, size):
+    # In float64, which oneDNN leaves alone: its own gradient of a strided 1x1 convolution writes
+    # beyond its memory for odd batches.
+    x = np.random.default_rng(0).normal(size=(3, size, size, 4))
+    options = {"use_bias": False, "padding": padding, "dtype": "float64"}
+    convolution = keras.layers.Conv2D(5, 1, strides=2, **options)
+    wanted, *wanted_gradients = gradients(convolution, x)
+    layer = Projection(5, size=wanted.shape[1:-1], normalise=False, dtype="float64")
+    layer.build(x.shape)
+    layer.convolution.kernel.assign(convolution.kernel[0, 0])
+    found, by_input, by_kernel = gradients(layer, x)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    np.testing.assert_allclose(by_input, wanted_gradients[0], rtol=1e-9)
+    np.testing.assert_allclose(by_kernel[None, None], wanted_gradients[1], rtol=1e-9)
+
+
+def gradients(layer, x):
+    """The output, and the gradients of the sum of its squares by the input and the kernel."""
+    x = tf.constant(x)
+    layer(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        output = layer(x)
+        loss = tf.reduce_sum(output**2)
+    return [np.asarray(t) for t in (output, *tape.gradient(loss, [x, layer.weights[0].value]))]
 
 
 def test_it_reads_the_centres_of_a_valid_convolution():

@@ -1,6 +1,7 @@
 import dataclasses
 import re
 
+import keras
 import numpy as np
 import pytest
 
@@ -45,14 +46,14 @@ def test_adashare_table_1():
 
 
 def test_hand_computed():
-    single = {"a": {"loss": 2.0, "accuracy": 0.5}, "b": {"score": np.float32(4)}}
-    multi = {"a": {"accuracy": 0.75, "loss": 3.0}, "b": {"score": np.float32(5)}}
+    single = {"a": {"loss": 2.0, "accuracy": 0.5}, "b": {"recall": np.float32(4)}}
+    multi = {"a": {"accuracy": 0.75, "loss": 3.0}, "b": {"recall": np.float32(5)}}
     assert relative_performance(multi, single) == RelativePerformance({"a": 0.0, "b": 25.0}, 12.5)
     assert relative_performance(single, single) == RelativePerformance({"a": 0.0, "b": 0.0}, 0.0)
 
 
 def test_negative_baseline_keeps_the_direction():
-    outcome = relative_performance({"a": {"r2": 1.0}}, {"a": {"r2": -2.0}})
+    outcome = relative_performance({"a": {"r2_score": 1.0}}, {"a": {"r2_score": -2.0}})
     assert outcome.per_task == {"a": 150.0}
 
 
@@ -60,10 +61,10 @@ def test_negative_baseline_keeps_the_direction():
     ("rule", "expected"),
     [
         (None, -50.0),
-        (["absolute_error"], -50.0),
-        ({"time"}, 50.0),
-        ((), 50.0),
-        (lambda name: name.startswith("absolute"), -50.0),
+        ({}, -50.0),
+        ({"time": False}, -50.0),
+        ({"absolute_error": False}, 50.0),
+        ({"absolute_error": True}, -50.0),
     ],
 )
 def test_direction_rules(rule, expected):
@@ -75,6 +76,21 @@ def test_direction_rules(rule, expected):
     assert outcome.total == expected
 
 
+@pytest.mark.parametrize("name", ["wer", "brier", "score", "error", "negative_mse", "time", "dice"])
+def test_unknown_metrics_need_a_direction(name):
+    single, multi = {"a": {name: 0.2, "auc": 0.5}}, {"a": {name: 0.15, "auc": 0.5}}
+    message = (
+        "`lower_is_better` must say whether a metric that is not one of Keras' or of this "
+        f"library's is better when smaller. Received: the metric {name!r}. Pass "
+        f"`lower_is_better={{{name!r}: True}}`, or False."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        relative_performance(multi, single)
+    for rule, expected in ((True, 12.5), (False, -12.5)):
+        outcome = relative_performance(multi, single, lower_is_better={name: rule})
+        assert outcome.total == pytest.approx(expected)
+
+
 def test_outcome_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         RelativePerformance({"a": 1.0}, 1.0).total = 2.0
@@ -84,9 +100,12 @@ def test_outcome_is_frozen():
     "name",
     [
         "loss",
+        "val_loss",
         "depth_loss",
+        "dice_loss",
         "relative_error",
         "mae",
+        "MAE",
         "MSE",
         "rmse",
         "angle_mean",
@@ -96,8 +115,18 @@ def test_outcome_is_frozen():
         "kl_divergence",
         "squared_hinge",
         "logcosh",
+        "log_cosh",
         "poisson",
+        "huber",
+        "Huber",
         "false_positives",
+        "false_negatives_2",
+        "root_mean_squared_error",
+        "RootMeanSquaredError",
+        "sparse_categorical_crossentropy_1",
+        "mean_absolute_percentage_error",
+        "ctc",
+        "circle",
     ],
 )
 def test_lower_is_better(name):
@@ -107,17 +136,53 @@ def test_lower_is_better(name):
 @pytest.mark.parametrize(
     "name",
     [
+        "accuracy",
+        "acc",
         "mean_iou",
         "pixel_accuracy",
         "delta_1",
         "within_11.25",
         "auc",
+        "auc_1",
+        "AUC",
         "cosine_similarity",
         "r2_score",
+        "R2Score",
+        "precision_3",
+        "f1_score",
+        "F1Score",
+        "fbeta_score",
+        "mean_io_u",
+        "binary_io_u",
+        "OneHotMeanIoU",
+        "true_negatives",
+        "top_k_categorical_accuracy",
+        "recall_at_precision",
+        "pearson_correlation",
+        "val_delta",
     ],
 )
 def test_higher_is_better(name):
     assert not lower_is_better(name)
+
+
+@pytest.mark.parametrize("module", [keras.losses, keras.metrics])
+def test_all_names_of_keras_are_known(module):
+    """Of classes and functions, but for means, sums and the two that are losses or scores."""
+    either = {"Metric", "Mean", "MeanMetricWrapper", "Sum", "Loss", "Dice", "Tversky"}
+    either |= {"deserialize", "get", "serialize", "dice", "tversky"}
+    names = [n for n, found in vars(module).items() if callable(found) and n not in either]
+    assert len(names) > 30
+    for name in names:
+        lower_is_better(name)
+
+
+def test_names_of_rows():
+    assert lower_is_better("val_speech_huber", tasks=["speech"])
+    assert not lower_is_better("speech_accuracy", tasks=["a", "speech"])
+    # What stands before a metric may turn it round.
+    with pytest.raises(ValueError, match="Received: the metric 'negative_mse'"):
+        lower_is_better("negative_mse", tasks=["a"])
 
 
 @pytest.mark.parametrize(
@@ -223,16 +288,16 @@ GOOD = {"a": {"accuracy": 0.5}}
             GOOD,
             "loss",
             TypeError,
-            "`lower_is_better` must be a collection of metric names or a function. "
+            "`lower_is_better` must be a dictionary from the name of a metric to True or False. "
             "Received: lower_is_better='loss'.",
         ),
         (
             GOOD,
             GOOD,
-            {"accuracy": False},
+            {"accuracy": "max"},
             TypeError,
-            "`lower_is_better` must be a collection of metric names or a function. "
-            "Received: lower_is_better={'accuracy': False}.",
+            "`lower_is_better` must be a dictionary from the name of a metric to True or False. "
+            "Received: lower_is_better={'accuracy': 'max'}.",
         ),
     ],
 )

@@ -52,6 +52,7 @@ class Case:
             for task in self.tasks
         }
         settings = {"steps": 6, "batch_size": 4, "learning_rate": 0.1, "frozen": 1, **options}
+        settings["lower_is_better"] = {"label_error": True}
         self.proxy = DistillationProxy(self.backbone, self.tasks, self.teachers, **settings)
         self.proxy.prepare(self.data, self.data)
 
@@ -148,7 +149,10 @@ def test_only_the_channels_of_the_backward_masks_change(case):
 def test_what_it_refuses(case):
     with pytest.raises(ValueError, match=r"^`teachers` must have a trained model for every task\."):
         DistillationProxy(case.backbone, case.tasks, {"a": case.teachers["a"]})
-    fresh = DistillationProxy(case.backbone, case.tasks, case.teachers, frozen=1)
+    with pytest.raises(ValueError, match=r"Received: the metric 'label_error'\."):
+        DistillationProxy(case.backbone, case.tasks, case.teachers)
+    known = {"lower_is_better": {"label_error": True}}
+    fresh = DistillationProxy(case.backbone, case.tasks, case.teachers, frozen=1, **known)
     with pytest.raises(ValueError, match=r"^`score` needs the teachers' features\."):
         fresh.score(case.plan(Partition.share_all(NAMES)))
     everywhere = FeaturePartition(frozen=0, layers="all")

@@ -198,6 +198,7 @@ def test_shared_normalisation_is_cut_too():
     assert_extracted(model, toys.inputs(backbone, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
 def test_applications(name):
     options = {"alpha": 0.35} if name == "MobileNetV2" else {}
@@ -211,7 +212,8 @@ def test_applications(name):
     assert model.architecture.flops("a") < model.architecture.flops("b") < whole.flops("a")
 
 
-@settings(max_examples=8, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_random_masks(data):
     backbone, tasks = partitioned.dense(width=4), partitioned.tasks(3)
@@ -314,6 +316,7 @@ print("served", sorted(loaded.signatures))
 """
 
 
+@pytest.mark.slow  # in a process of its own
 def test_endpoints_hold_their_tasks_channels_only(tmp_path):
     model, backbone = partitioned.model("inverted", seed=3)
     model.export(str(tmp_path), verbose=False)

@@ -184,3 +184,154 @@ def test_labels_in_the_set_of_another_task_are_refused(backbone, data):
         r"'mood' in the set 'music'\. Check `Task\(inputs=\.\.\.\)` and the data\.$",
     ):
         model.fit(keras_mtl.data.join_tasks(crossed, 5))
+
+
+# Dicts ------------------------------------------------------------------------------------------
+
+
+def said(call):
+    with pytest.raises((DataError, TypeError, ValueError)) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def trained(backbone, tasks, data):
+    model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    model.compile("sgd", run_eagerly=True)
+    model.fit(data, batch_size=5, epochs=2, validation_data=data, verbose=0)
+    return model
+
+
+def test_a_dict_trains_as_what_it_is_joined_to(trained, backbone, tasks, data):
+    other = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    other.compile("sgd", run_eagerly=True)
+    other.fit(keras_mtl.data.join_tasks(data, 5), epochs=2, verbose=0)
+    assert int(trained.optimizer.iterations) == 2 * 4  # 20 books in batches of 5
+    for one, two in zip(trained.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_dict_is_evaluated_once(trained, searched, data):
+    for model in (trained, searched):
+        joined = keras_mtl.data.join_tasks(data, 4, training=False)
+        expected = model.evaluate(joined, return_dict=True, verbose=0)
+        found = model.evaluate(data, batch_size=4, return_dict=True, verbose=0)
+        assert found == expected
+        lists = {name: tuple(part.tolist() for part in parts) for name, parts in data.items()}
+        assert model.evaluate(lists, batch_size=4, return_dict=True, verbose=0) == expected
+
+
+def test_every_task_gets_as_many_predictions_as_its_set_has_examples(trained, searched, data):
+    inputs = {name: x for name, (x, _) in data.items()}
+    streams = {
+        name: tf.data.Dataset.from_tensor_slices(part).batch(3) for name, part in data.items()
+    }
+    for model in (trained, searched):
+        expected = {
+            name: np.concatenate([model({name: row[None]})[name] for row in x])
+            for name, x in inputs.items()
+        }
+        joined = keras_mtl.data.join_tasks(data, 4, training=False)
+        for given in (inputs, data, joined, streams):
+            found = model.predict(given, verbose=0)
+            assert {name: len(rows) for name, rows in found.items()} == LENGTHS
+            for name, rows in found.items():
+                np.testing.assert_allclose(rows, expected[name], atol=1e-6)
+        found = model.predict({"music": inputs["music"]}, batch_size=4, verbose=0)
+        assert list(found) == ["music"]
+        np.testing.assert_allclose(found["music"], expected["music"], atol=1e-6)
+
+
+def test_several_inputs_of_a_set_are_predicted(data):
+    backbone = toys.masked()
+    model = keras_mtl.build(backbone, [task("books", "books")], "shared", seed=0)
+    by_name = toys.inputs(backbone, 5)
+    listed = [by_name["sequence"], by_name["mask"]]
+    expected = model({"books": by_name})["books"]
+    for given in (by_name, listed, tuple(listed), (listed, np.zeros(5)), (by_name, np.zeros(5))):
+        found = model.predict({"books": given}, batch_size=2, verbose=0)["books"]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_dicts_that_do_not_fit(trained, searched, backbone, data):
+    (x, y), music = data["books"], data["music"]
+    wanted = (
+        "The inputs must be a dict with one entry for each of ['books', 'music'], since every task "
+        "has its own. Received: a dict with keys "
+    )
+    for call in (trained.fit, trained.evaluate):
+        assert said(lambda call=call: call({"books": (x, y)})) == (
+            f"{wanted}['books']. Use `keras_mtl.data.join_tasks`."
+        )
+        assert said(lambda call=call: call({"books": (x, y), "musik": music})) == (
+            f"{wanted}['books', 'musik']. Did you mean 'music'? Use `keras_mtl.data.join_tasks`."
+        )
+        assert said(lambda call=call: call({"books": x, "music": music})).startswith(
+            "`data['books']` must be a tuple `(x, y)` or `(x, y, sample_weight)`"
+        )
+        assert said(lambda call=call: call({"books": (x[1:], y), "music": music})).startswith(
+            "`data['books']` must hold arrays of equal length."
+        )
+        assert said(lambda call=call: call({"books": (x[:, 1:], y), "music": music})) == (
+            "Input 'features' of set 'books' must have shape ('batch', 8). Received: shape "
+            "(None, 7)."
+        )
+        assert said(lambda call=call: call(data, sample_weight=np.ones(20))) == (
+            "`sample_weight` must not be given with a dict from input set to data. Received: data "
+            "of ['books', 'music']. Give it as the third part of each set's data."
+        )
+    assert said(lambda: trained.fit(data, validation_split=0.5)) == (
+        "`validation_split` must not be given with a dict from input set to data. Received: data "
+        "of ['books', 'music']. Give `validation_data`, a dict like the data."
+    )
+    assert said(lambda: trained.predict({"books": x[:, 1:]})) == (
+        "Input 'features' of set 'books' must have shape ('batch', 8). Received: shape (None, 7)."
+    )
+    assert said(lambda: searched.fit(data)) == (
+        "`fit` of a search needs pairs of batches, one for the weights and one for the policy. "
+        "Received: plain data. Use `fit(keras_mtl.data.search_split(data), ...)`."
+    )
+    common = keras_mtl.build(backbone, [task("books", None)], "shared", seed=0)
+    common.compile("sgd")
+    assert said(lambda: common.fit({"books": (x, y)})) == (
+        "Tasks must have inputs of their own where data are a dict from input set to `(x, y)`. "
+        "Received: such a dict, and tasks that all read the same. Name the sets: `Task('books', "
+        "..., inputs='books')`."
+    )
+    for given in (x, (x, y), {"features": x}):
+        assert said(lambda given=given: common.fit(given)).startswith("`fit` needs labels:")
+    assert said(lambda: trained.predict(x)).startswith("The inputs must be a dict with one entry")
+    assert said(lambda: trained.fit(data, batch_size=0)) == (
+        "`batch_size` must be an integer of at least 1. Received: batch_size=0."
+    )
+
+
+@pytest.mark.parametrize("door", ["evaluate", "predict", "validation_data"])
+def test_training_batches_are_not_evaluated(trained, data, door):
+    def call(given):
+        if door == "validation_data":
+            return trained.fit(data, validation_data=given)
+        return getattr(trained, door)(given)
+
+    given = keras_mtl.data.join_tasks(data, 5)
+    assert said(lambda: call(given)) == (
+        "Evaluation and prediction need every example once. Received: a JoinedDataset, whose "
+        "batches are for training. Give the data that it was made of: arrays, a "
+        "`tf.data.Dataset`, or the dict from input set to data."
+    )
+
+
+def test_epochs_of_other_lengths_go_on_in_the_data(backbone, data):
+    """Two epochs of three steps read what one of six does."""
+    ends = []
+    for epochs, steps in ((2, 3), (1, 6)):
+        model = keras_mtl.build(backbone, [task(n, n) for n in LENGTHS], "shared", seed=0)
+        model.compile("sgd", run_eagerly=True)
+        for epoch in range(epochs):
+            options = {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": steps}
+            model.fit(data, batch_size=5, verbose=0, **options)
+        assert int(model.optimizer.iterations) == 6
+        ends.append(model.get_weights())
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, two)

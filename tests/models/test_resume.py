@@ -16,7 +16,7 @@ import toys
 
 import keras_mtl
 from keras_mtl.callbacks import BackupAndResume
-from keras_mtl.callbacks.backup_and_resume import write_atomically
+from keras_mtl.callbacks.backup_file import write_atomically
 
 ROOT = str(pathlib.Path(keras_mtl.__file__).parents[1])
 
@@ -300,26 +300,29 @@ def test_backup_of_another_model_is_refused(stopped):
     path = folder / "whole.npz"
     with pytest.raises(ValueError) as error:
         fixed(path, names=("b", "a"))
-    message = str(error.value)
-    assert message.startswith(
-        f"`filepath` must hold a backup of this model. Received: {str(path)!r} with "
+    assert str(error.value) == (
+        f"`filepath` must hold a backup of this model. Received: {str(path)!r} of the tasks "
+        "['a', 'b']; the model has ['b', 'a']. Delete the file to begin again."
     )
-    assert "for the tasks ['a', 'b']; the model has " in message
-    assert message.endswith("for ['b', 'a']. Delete the file to begin again.")
     search = keras_mtl.build(toys.mlp(), [toys.regression("a"), toys.regression("b")], seed=0)
     search.compile()
-    with pytest.raises(ValueError, match="must hold a backup of this model"):
+    with pytest.raises(ValueError) as error:
         BackupAndResume(path).begin(search, [])
+    assert str(error.value) == (
+        f"`filepath` must hold a backup of the same training. Received: {str(path)!r} with kind = "
+        "'network'; this one has kind = 'search'. Delete the file to begin again."
+    )
 
 
-def test_backup_with_other_callbacks_is_refused(stopped):
+def test_backup_whose_state_would_be_lost_is_refused(stopped):
     folder, (model, _, _), _ = stopped
     backup = BackupAndResume(folder / "whole.npz")
     with pytest.raises(ValueError) as error:
         backup.begin(model, [backup, keras.callbacks.TerminateOnNaN()])
     assert str(error.value) == (
-        "`callbacks` must be those of the interrupted training: ['EarlyStopping', "
-        "'ReduceLROnPlateau', 'Interrupt']. Received: ['TerminateOnNaN']."
+        "`callbacks` must have as many EarlyStopping of 'loss' as the interrupted training, 1, "
+        "since their state would be lost or mixed up. Received: 0. Pass the same ones, or delete "
+        f"{str(folder / 'whole.npz')!r} to begin again."
     )
 
 

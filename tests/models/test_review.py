@@ -108,6 +108,7 @@ def test_an_absent_task_does_not_move_its_uncertainty():
     assert float(total) == pytest.approx(0.5 * np.exp(-0.5) * 2.0 + 0.25, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:The dataset has ended early", "ignore:The search.s plan of 9")
 def test_the_position_in_the_data_follows_from_the_step():
     inputs = keras.Input((1,))
     backbone = keras.Model(inputs, keras.layers.Add()([inputs, keras.layers.Dense(1)(inputs)]))

@@ -169,7 +169,7 @@ def test_other_steps_per_epoch_in_a_second_fit_are_refused(interrupted):
         model.fit(split(toys.mlp(), toys.tasks(), batch_size=8), verbose=0)
     assert str(error.value) == (
         "The search was planned with 2 steps an epoch and must go on with as many. Received: 1 "
-        "steps an epoch. Use the same data and batch size, or build a new search."
+        "steps an epoch. Use the same data and batch size, or begin again with `search.restart()`."
     )
 
 
@@ -205,7 +205,7 @@ def unknown(dataset):
     ],
     ids=["split", "known", "unknown", "endless", "cut", "too_short"],
 )
-@pytest.mark.filterwarnings("ignore:.*ran out of data")
+@pytest.mark.filterwarnings("ignore:.*ran out of data", "ignore:The dataset has ended early")
 def test_steps_are_counted_whatever_is_known_of_the_length(make, options, steps):
     backbone, tasks = toys.mlp(blocks=1), toys.tasks()
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0), seed=0)
@@ -264,7 +264,8 @@ def test_losses_are_not_given_to_compile():
 def test_sizes_at_the_edge(normalised_mlp, names, batch_size):
     backbone, tasks = normalised_mlp(blocks=1), [toys.regression(name) for name in names]
     model = keras_mtl.build(backbone, tasks, AdaShare(warmup=0.0, curriculum_epochs=0), seed=0)
-    model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.1))
+    # One step or four: quicker than tracing.
+    model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.1), run_eagerly=True)
     history = model.fit(split(backbone, tasks, 8, batch_size), epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert set(model.decide().choices) == set(names)
@@ -344,12 +345,21 @@ DISTRIBUTED = textwrap.dedent(
             )
         history = model.fit(data, epochs=5, verbose=0).history
         gates = [copy.numpy().tolist() for copy in model.policy_variables()[0].value.values]
-        results.append({"history": history, "gates": gates, "step": model.current_step()})
+        evaluated = model.evaluate(x, y, batch_size=10, verbose=0, return_dict=True)
+        results.append(
+            {
+                "history": history,
+                "gates": gates,
+                "step": model.current_step(),
+                "evaluated": evaluated,
+            }
+        )
     json.dump(results, open(sys.argv[1], "w"))
     """
 )
 
 
+@pytest.mark.slow  # in a process of its own
 def test_two_devices_train_like_one(tmp_path):
     script, result = tmp_path / "distributed.py", tmp_path / "result.json"
     script.write_text(DISTRIBUTED)
@@ -365,6 +375,8 @@ def test_two_devices_train_like_one(tmp_path):
     assert set(one["history"]) == set(two["history"])
     for name, values in one["history"].items():
         np.testing.assert_allclose(two["history"][name], values, atol=1e-5, err_msg=name)
+    # Rows count labels over the replicas, and the loss is their total.
+    assert two["evaluated"] == pytest.approx(one["evaluated"], abs=1e-5)
     assert len(two["gates"]) == 2
     assert two["gates"][0] == two["gates"][1]
     np.testing.assert_allclose(two["gates"][0], one["gates"][0], atol=1e-5)

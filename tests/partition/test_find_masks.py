@@ -266,8 +266,7 @@ def test_sweeps_come_nearly_as_near_as_the_relaxation(monkeypatch):
             {"channels": True},
             "`channels` must be an integer of at least 1. Received: channels=True.",
         ),
-        ({"seed": -1}, "`seed` must be an integer of at least 0. Received: seed=-1."),
-        ({"seed": None}, "`seed` must be an integer of at least 0. Received: seed=None."),
+        ({"seed": -1}, "`seed` must be an integer of at least 0 or None. Received: seed=-1."),
         (
             {"diagonal_weight": 0},
             "`diagonal_weight` must be positive and finite. Received: diagonal_weight=0.",

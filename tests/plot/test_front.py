@@ -86,12 +86,13 @@ def test_front_refuses():
         "`points` must hold at least one point. Received: points={'empty': []}. Pass a dict from "
         "the name of a series to its points."
     )
-    for point in ((1e6,), (1e6, float("nan")), (-1.0, 2.0), (1, 2, "a", 3)):
+    for point in ((1e6,), (1e6, float("nan")), (1e6, None), (-1.0, 2.0), (1, 2, "a", 3)):
         with pytest.raises(ValueError) as error:
             plot.front({"a": [point]})
         assert str(error.value) == (
             "`points` must be `(parameters, delta)` or `(parameters, delta, label)`, with finite "
-            f"numbers and no parameters below 0. Received: {point!r} in 'a'."
+            f"numbers and no parameters below 0. Received: {point!r} in 'a'. "
+            "Leave out what has failed."
         )
     with pytest.raises(ValueError) as error:
         plot.front(POINTS, 0)

@@ -65,10 +65,11 @@ def test_partition_search_refuses():
         "`series` must hold at least one row. Received: series={'random': []}. Pass a dict from "
         "the name of a series to its rows."
     )
-    for row in ((0.5,), (0.5, float("nan")), (0.5, 0.5, 1, 1)):
+    for row in ((0.5,), (0.5, float("nan")), (0.5, None), (0.5, 0.5, 1, 1)):
         with pytest.raises(ValueError) as error:
             plot.partition_search({"a": [row]})
         assert str(error.value) == (
             "`series` must hold rows `(feature_use, score)` or `(feature_use, score, generation)` "
-            f"of finite numbers. Received: {row!r} in 'a'."
+            f"of finite numbers. Received: {row!r} in 'a'. Leave out what has failed, as "
+            "`PartitionTuner.history()` does."
         )

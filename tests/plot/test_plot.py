@@ -235,6 +235,11 @@ def test_history_grid(count, columns):
     assert_nothing_is_cut_off(figure)
 
 
+def test_history_draws_the_mean_of_an_array():
+    figure = plot.history({"f1": [np.array([0.0, 1.0]), np.array([0.5, 1.0])]})
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [0.5, 0.75])
+
+
 def test_history_refuses():
     with pytest.raises(ValueError) as error:
         plot.history({})

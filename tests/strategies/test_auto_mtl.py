@@ -359,6 +359,7 @@ def stepwise():
         keras.optimizers.SGD(0.05),
         keras.optimizers.Adam(0.05),
         warmup_optimizer=keras.optimizers.SGD(0.01),
+        run_eagerly=True,
     )
     watch = Watch()
     split = data.search_split(toys.data(backbone, tasks, 32), batch_size=4)

@@ -13,7 +13,8 @@ from tests import toys
 from tests.backbones import BACKBONES
 from tests.contracts import assert_derived_equals_supernet
 
-# The others run in `make test`; these take longest: `pytest -m heavy tests/strategies`.
+# `make test` runs the two cheapest, `make test-all` all but the heavy ones (`pytest -m heavy`).
+QUICK = ("convolutions_1d", "table")
 HEAVY = (
     "DenseNet121",
     "ConvNeXtTiny",
@@ -26,7 +27,15 @@ HEAVY = (
     "bert_12",
     "unet_transposed",
 )
-NAMES = [pytest.param(name, marks=pytest.mark.heavy if name in HEAVY else ()) for name in BACKBONES]
+
+
+def marks(name):
+    if name in QUICK:
+        return ()
+    return pytest.mark.heavy if name in HEAVY else pytest.mark.slow
+
+
+NAMES = [pytest.param(name, marks=marks(name)) for name in BACKBONES]
 
 
 def reached(model, x, y, phase, group):

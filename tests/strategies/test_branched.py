@@ -197,6 +197,16 @@ def test_a_search_begins_with_the_mean(singles):
         ({"affinity": affinity(), "budget": True}, "`budget` must be a positive number"),
         ({"affinity": affinity(), "budget": -1}, "`budget` must be a positive number"),
         ({"tree": tree("abc")}, "`locations` must be given"),
+        ({"tree": tree("abc"), "locations": "stem"}, "`locations` must be a sequence of names"),
+        (
+            {"tree": tree("abc"), "locations": LOCATIONS[:1], "budget": 2.0},
+            "`budget` must not be given with `tree`, which is taken as it is. Received: budget=2.0",
+        ),
+        (
+            {"affinity": affinity(), "budget": 2.0, "locations": LOCATIONS},
+            "`locations` must not be given with `affinity`, which has its own",
+        ),
+        ({"affinity": affinity(), "budget": float("inf")}, "`budget` must be a positive number"),
         ({"affinity": affinity(), "budget": 2.0, "kind": "bytes"}, "`kind` must be one of"),
         ({"affinity": affinity(), "budget": 0.5}, "`budget`"),
         ({"tree": tree("abc"), "locations": ["nowhere"]}, "`locations` must name layers"),

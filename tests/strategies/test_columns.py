@@ -268,7 +268,10 @@ def test_two_fusions_of_one_name():
 def test_only_nddr_fusions_lose_sources():
     both = (("a", "unit"), ("b", "unit"))
     stitch = Fusion("unit.stitch", "cross_stitch", "unit", both, ["a", "b"])
-    model = types.SimpleNamespace(named_layers=lambda: {stitch.name: object()}, fusions=[stitch])
+    model = types.SimpleNamespace(
+        named_layers=lambda: {stitch.name: object()}, fusions=[stitch], task_names=("a", "b")
+    )
+    tasks = [types.SimpleNamespace(name=name) for name in model.task_names]
     less = Fusion(stitch.name, "cross_stitch", "unit", both[:1], ["a"])
     with pytest.raises(ArchitectureError, match=r"only NDDR fusions lose sources.*1 sources less"):
-        layers_of_model(model, types.SimpleNamespace(fusions=[less]))
+        layers_of_model(model, None, tasks, "block", types.SimpleNamespace(fusions=[less]))

@@ -124,12 +124,17 @@ def test_costs_are_those_of_the_model(trained):
     assert plan.flops() == trunk.flops() + 3 * extra
 
 
-def test_a_task_alone_needs_nothing_of_the_others(trained, tmp_path):
+def test_a_task_alone_needs_nothing_of_the_others(trained):
     model, _, x = trained
     network = model.task_network("b")
     owned = {name.split(".")[-1] for name in (layer.name for layer in network.layers)}
     assert not owned & {"a", "c"}
     np.testing.assert_array_equal(network(x), model(x)["b"])
+
+
+@pytest.mark.slow
+def test_export(trained, tmp_path):
+    model, _, x = trained
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "saved")
     for task in NAMES:
@@ -182,7 +187,14 @@ def test_maps_of_unknown_size():
     assert model(np.ones((2, 17, 13, 3), "float32"))["value"].shape == (2, 1)
 
 
-KINDS = ["MobileNetV2", "transformer", "recurrent", "convolutions_1d", "table", "unet"]
+KINDS = [
+    pytest.param("MobileNetV2", marks=pytest.mark.slow),
+    "transformer",
+    "recurrent",
+    "convolutions_1d",
+    "table",
+    "unet",
+]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -233,7 +233,8 @@ def test_trained_columns_go_in():
 def fitted_search(strategy=None, tasks=2):
     model, backbone, made = searching(strategy, tasks)
     x, y = toys.data(backbone, made, 32)
-    model.compile(keras.optimizers.SGD(0.05), keras.optimizers.Adam(0.2))
+    optimizers = keras.optimizers.SGD(0.05), keras.optimizers.Adam(0.2)
+    model.compile(*optimizers, run_eagerly=True)  # four steps
     model.fit(data.search_split((x, y), batch_size=8), epochs=2, verbose=0)
     return model, backbone, made, x
 
@@ -305,6 +306,7 @@ def test_history_and_evaluation_of_both_kinds(fitted):
 def test_entropy_drives_edges_apart(weights, policy):
     """A strong entropy term leaves no edge undecided; the contract's rows have the other pairs."""
     strategy = MTLNAS(
+        edges=EdgeRule(distance=1),
         relaxation={"weights": weights, "policy": policy},
         w_own=0.8,
         entropy=1000.0,

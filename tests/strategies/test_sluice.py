@@ -216,7 +216,14 @@ def test_what_is_served_has_no_penalty(trained, tmp_path):
         np.testing.assert_allclose(served[task](x=x)[task], answer, rtol=1e-5)
 
 
-KINDS = ["MobileNetV2", "transformer", "recurrent", "convolutions_1d", "table", "unet"]
+KINDS = [
+    pytest.param("MobileNetV2", marks=pytest.mark.slow),
+    "transformer",
+    "recurrent",
+    "convolutions_1d",
+    "table",
+    "unet",
+]
 
 
 @pytest.mark.parametrize("name", KINDS)

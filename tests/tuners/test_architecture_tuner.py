@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import shutil
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -193,7 +195,7 @@ def test_objective_of_the_results_and_callbacks_of_the_folder(setup, tmp_path, m
 
 
 def test_mistakes_end_the_search_with_their_own_message(setup, tmp_path):
-    tuner = setup.tuner(tmp_path, objective="val_a_acuracy")
+    tuner = setup.tuner(tmp_path, objective="val_a_acuracy", direction="max")
     with pytest.raises(ValueError) as error:
         setup.search(tuner, verbose=0)
     assert str(error.value).startswith("`objective` must be in the logs of `fit`: ['a_accuracy', ")
@@ -213,6 +215,122 @@ def test_mistakes_end_the_search_with_their_own_message(setup, tmp_path):
     assert tuner.oracle.end_order == []
 
 
+# Damaged files, failures ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(setup, runs, tmp_path):
+    """A search that has ended, whose files may be damaged; its tuner, and its best trial."""
+    alone, *_ = runs
+    shutil.copytree(alone.oracle.folder, tmp_path / "trees")
+    tuner = setup.tuner(tmp_path)
+    return tuner, tuner.folder(f"{tuner.best_result().index:04d}")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights", "half"])
+def test_damaged_weights_are_named(content, copy, setup):
+    tuner, folder = copy
+    path = folder / "model.weights.h5"
+    whole = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    for ask in (tuner.best_model, tuner.get_best_models):
+        with pytest.raises(ValueError) as error:
+            ask()
+        assert str(error.value).startswith(
+            f"{str(path)!r} must hold the weights of trial {int(folder.name[-4:]) + 1}. Received: "
+        )
+        assert str(error.value).endswith(
+            f". Delete the folder {str(folder)!r}, make the tuner again and call `search`: then "
+            "that trial, and no other, is evaluated again."
+        )
+    assert len(tuner.results()) == 3
+
+
+def test_a_deleted_result_is_named(copy):
+    tuner, folder = copy
+    (folder / "result.json").unlink()
+    with pytest.raises(ValueError) as error:
+        tuner.get_best_models()
+    assert str(error.value).startswith(
+        f"{str(folder / 'result.json')!r} must be as the search has written it. Received: no file."
+    )
+
+
+def test_a_damaged_result_is_left_out(copy):
+    tuner, folder = copy
+    (folder / "result.json").write_text("{")
+    with pytest.warns(UserWarning, match="The row is left out"):
+        results = tuner.results()
+    assert [result.score is None for result in results] == [False, True]
+
+
+class Given(keras.metrics.Metric):
+    """A result that is given: a number, or a list."""
+
+    def __init__(self, value, name="given", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.value = value
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        pass
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.value)
+
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
+
+
+def searched(setup, folder, value, objective):
+    """The only row of a search whose second task has this metric; and its trial."""
+    head = keras_mtl.heads.Regressor(1)
+    tuner = ArchitectureTuner(
+        setup.backbone, [setup.tasks[0], keras_mtl.Task("b", head, "mse", metrics=[Given(value)])],
+        setup.candidates[2:], directory=folder, project_name="given", objective=objective,
+        compile=lambda model: model.compile("sgd", run_eagerly=True),
+    )  # fmt: skip
+    setup.search(tuner, epochs=1, verbose=0)
+    (result,) = tuner.results()
+    return result, tuner.oracle.trials["0000"]
+
+
+def test_metrics_may_be_arrays(setup, tmp_path):
+    result, trial = searched(setup, tmp_path, [1.0, 2.0], "val_loss")
+    assert result.metrics["val_b_given"] == result.metrics["b_given"] == [1.0, 2.0]
+    assert result.score == trial.score == result.metrics["val_loss"]
+    with pytest.raises(TypeError) as error:
+        searched(setup, tmp_path / "again", [1.0, 2.0], keras_tuner.Objective("val_b_given", "max"))
+    assert str(error.value) == (
+        "`objective` must be a number. Received: val_b_given=[1.0, 2.0]. Pass a function of the "
+        "validation results that returns one."
+    )
+
+
+def test_a_function_may_refuse_results_that_are_not_finite(setup, tmp_path):
+    def score(results):
+        raise ValueError("`result` must be finite.")
+
+    with pytest.warns(UserWarning, match="only failures, of trial 1 .score is NaN"):
+        result, trial = searched(setup, tmp_path, float("nan"), score)
+    assert result.score is None and np.isnan(result.metrics["val_b_given"])
+    assert trial.status == "FAILED"
+    with pytest.raises(ValueError, match="`result` must be finite"):  # a mistake of its own
+        searched(setup, tmp_path / "again", 1.0, score)
+
+
+def test_an_objective_must_be_a_number(setup, tmp_path):
+    tuner = setup.tuner(tmp_path, objective=lambda results: [1.0, 2.0])
+    tuner._compile = lambda model: model.compile("sgd", run_eagerly=True)
+    with pytest.raises(TypeError) as error:
+        setup.search(tuner, epochs=1, verbose=0)
+    assert str(error.value) == (
+        "`objective` must be a number. Received: score=[1.0, 2.0]. Pass a function of the "
+        "validation results that returns one."
+    )
+
+
 # Bad input --------------------------------------------------------------------------------------
 
 
@@ -223,7 +341,21 @@ def test_directions(setup, tmp_path):
     assert direction(objective="val_b_loss") == "min"
     assert direction(objective="val_a_accuracy") == "max"
     assert direction(objective="val_a_accuracy", direction="min") == "min"
+    assert direction(objective="val_a_wer", direction="min") == "min"
     assert direction(objective=sum, direction="min") == "min"
+    with pytest.raises(ValueError) as error:
+        direction(objective=keras_tuner.Objective("val_loss", "min"), direction="max")
+    assert str(error.value) == (
+        "`direction` must be that of the objective, 'min', or None. Received: direction='max'."
+    )
+
+
+def test_a_metric_of_unknown_direction(setup, tmp_path):
+    assert refused(setup, tmp_path, objective="val_a_wer") == (
+        "`direction` must be given for a metric that is not one of Keras' or of this library's. "
+        "Received: objective='val_a_wer'. Pass `direction=\"min\"` where smaller is better, or "
+        '"max".'
+    )
 
 
 def refused(setup, folder, kind=BranchTuner, error=ValueError, **options):

@@ -88,3 +88,10 @@ def test_unusable_arguments(candidates, options, kind, message):
     with pytest.raises(kind) as error:
         CandidateOracle(candidates, "val_loss", **options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("candidates", [5, "abc", {"width": 8}])
+def test_candidates_must_be_a_list(candidates):
+    with pytest.raises(TypeError) as error:
+        CandidateOracle(candidates, "loss")
+    assert str(error.value) == f"`candidates` must be a list. Received: candidates={candidates!r}."

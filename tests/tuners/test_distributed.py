@@ -28,7 +28,7 @@ class Work(ResumableTuner):
     lease must live by its reports."""
 
     def __init__(self, folder):
-        oracle = CandidateOracle(list(range(TRIALS)), "val_loss", lease=6.0)
+        oracle = CandidateOracle(list(range(TRIALS)), "val_loss", lease=20.0)
         super().__init__(oracle, directory=folder, project_name="search", idle_seconds=0.2)
         self.notes, self.quiet = loopback.Notes(folder), folder / "quiet"
 

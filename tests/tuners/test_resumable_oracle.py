@@ -366,10 +366,24 @@ def test_killed_twice_in_one_trial(alone, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": None}, "`seed` must be an int of at least 0. Received: seed=None."),
-        ({"seed": -1}, "`seed` must be an int of at least 0. Received: seed=-1."),
+        ({"seed": -1}, "`seed` must be an integer of at least 0 or None. Received: seed=-1."),
         ({"max_trials": 0}, "`max_trials` must be an int of at least 1. Received: max_trials=0."),
+        (
+            {"max_trials": True},
+            "`max_trials` must be an int of at least 1. Received: max_trials=True.",
+        ),
         ({"lease": 0}, "`lease` must be a positive number. Received: lease=0."),
+        ({"lease": None}, "`lease` must be a positive number. Received: lease=None."),
+        (
+            {"max_retries_per_trial": -1},
+            "`max_retries_per_trial` must be an integer of at least 0. Received: "
+            "max_retries_per_trial=-1.",
+        ),
+        (
+            {"max_consecutive_failed_trials": 0},
+            "`max_consecutive_failed_trials` must be an integer of at least 1 or None. Received: "
+            "max_consecutive_failed_trials=0.",
+        ),
     ],
 )
 def test_unusable_arguments(options, message):

@@ -173,3 +173,36 @@ def test_another_oracle_is_refused(tmp_path):
     with pytest.raises(TypeError) as error:
         ResumableTuner(1, directory=tmp_path, project_name="search")
     assert str(error.value) == "`oracle` must be a `ResumableOracle`. Received: oracle=1."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"directory": None}, "`directory` must be a string or a path. Received: directory=None."),
+        (
+            {"project_name": ""},
+            "`project_name` must be a string that is not empty. Received: project_name=''.",
+        ),
+        (
+            {"idle_seconds": -1},
+            "`idle_seconds` must be finite and at least 0. Received: idle_seconds=-1.",
+        ),
+    ],
+)
+def test_unusable_arguments(options, message, tmp_path):
+    options = {"directory": tmp_path, "project_name": "search", **options}
+    with pytest.raises((TypeError, ValueError)) as error:
+        ResumableTuner(CandidateOracle([1], "loss"), **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_in_the_place_of_the_folder_stays(overwrite, tmp_path):
+    (tmp_path / "area").write_text("mine")
+    with pytest.raises(OSError) as error:
+        Area(tmp_path, overwrite=overwrite)
+    assert str(error.value) == (
+        "`directory` and `project_name` must name a folder in which files can be written. "
+        f"Received: {str(tmp_path / 'area')!r} (File exists)."
+    )
+    assert (tmp_path / "area").read_text() == "mine"

@@ -1,0 +1,3 @@
+"""The version, here only; it imports nothing, so that packaging can read it."""
+
+__version__ = "0.1.0"
