@@ -11,6 +11,7 @@ from keras_mtl.channel_use import ChannelUse
 from keras_mtl.checks import is_integer, is_number
 from keras_mtl.errors import ArchitectureError, suggestion
 from keras_mtl.fusion import Fusion
+from keras_mtl.text_table import amount, table
 
 FORMAT_VERSION = 1
 SHARED, OWN, SKIP = "shared", "own", "skip"
@@ -310,16 +311,16 @@ class Architecture(versioned_json.Saved):
         rows = [["unit", *self.tasks]]
         for i, unit in enumerate(self.units):
             rows.append([unit, *(short.get(c := self.choices[t][i], c) for t in self.tasks)])
-        text = _table(rows)
+        text = table(rows)
         if self.costs:
             rows = [["", *self.tasks, "together"]]
             for kind in ("parameters", "flops"):
                 values = [self._cost(kind, t) for t in (*self.tasks, None)]
-                rows.append([kind if kind == "parameters" else "FLOPs", *map(_count, values)])
-            text += "\n\n" + _table(rows)
+                rows.append([kind if kind == "parameters" else "FLOPs", *map(amount, values)])
+            text += "\n\n" + table(rows)
         if self.masks:
             text += "\n\nChannels that each task uses (and may change, where fewer):\n\n"
-            text += _table(self._mask_rows())
+            text += table(self._mask_rows())
         if self.frozen:
             text += f"\n\nFrozen: the operators of {', '.join(self.frozen)}"
         if self.fusions:
@@ -404,21 +405,3 @@ def _thawed(data):
     if isinstance(data, tuple):
         return [_thawed(value) for value in data]
     return data
-
-
-def _count(number):
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return f"{number:.0f}"
-
-
-def _table(rows):
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)

@@ -350,7 +350,7 @@ def test_a_derived_model_is_saved(trained, tmp_path):
     assert loaded.task_names == model.task_names and loaded.task_weight("value") == 0.25
     before, after = (m.predict(x, verbose=0) for m in (model, loaded))
     for task in model.task_names:
-        assert np.abs(before[task] - after[task]).max() <= 1e-5
+        np.testing.assert_allclose(after[task], before[task], rtol=1e-6, atol=1e-5)
     first = model.evaluate(x, y, return_dict=True, verbose=0)
     second = loaded.evaluate(x, y, return_dict=True, verbose=0)
     assert first == pytest.approx(second, abs=1e-6)

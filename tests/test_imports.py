@@ -8,7 +8,7 @@ import keras_mtl
 ROOT = pathlib.Path(keras_mtl.__file__).parent
 # A module may import modules of its own layer and of layers below it.
 LAYERS = [
-    {"checks", "errors", "optional", "report", "version", "versioned_json"},
+    {"checks", "errors", "optional", "report", "text_table", "version", "versioned_json"},
     {"channel_use", "fusion"},
     {"architecture", "task"},
     {"graph"},

@@ -8,6 +8,7 @@ from keras_mtl.assembly.assemble import Assembly, assemble, resolve_architecture
 from keras_mtl.assembly.choices import Mix, Skip, Use
 from keras_mtl.assembly.count import Needs, count
 from keras_mtl.assembly.executor import Executor
+from keras_mtl.assembly.trace_table import trace_table
 
 __all__ = [
     "Assembly",
@@ -19,4 +20,5 @@ __all__ = [
     "assemble",
     "count",
     "resolve_architecture",
+    "trace_table",
 ]

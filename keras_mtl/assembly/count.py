@@ -1,6 +1,7 @@
 """What a set of paths needs and costs: a sum over the operations of its trace."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from keras_mtl.assembly.assemble import Assembly
 from keras_mtl.assembly.executor import Executor
@@ -45,13 +46,18 @@ class Needs:
     """What a set of paths needs.
 
     Args:
-        operations: tuple of `Operation`. Everything that is computed, each once, in order.
+        trace: mapping from task to a tuple of `Operation`: what is computed for it, in order.
         costs: `{"parameters" | "flops": {"tasks": {task: int}, "together": int}}` without the
             heads, or `None` where the backbone leaves sizes open.
     """
 
-    operations: tuple
+    trace: Mapping
     costs: dict | None = None
+
+    @property
+    def operations(self):
+        """Everything that is computed, each once, in order; a tuple."""
+        return tuple(dict.fromkeys(each for path in self.trace.values() for each in path))
 
     @property
     def copies(self):
@@ -76,11 +82,11 @@ def count(graph, units, tasks, resolve, fusions=(), selection=None):
     assembly = Assembly(graph, units, Counter(), selection=selection)
     assembly.features(tasks, resolve, nothing, fusions)
     trace = assembly.trace
-    together = tuple(dict.fromkeys(each for path in trace.values() for each in path))
+    needs = Needs({task: tuple(path) for task, path in trace.items()})
     if not sizes_known(graph):
-        return Needs(together)
+        return needs
     alone = {task: Bill.of(graph, path, selection, {task: path}) for task, path in trace.items()}
-    whole = Bill.of(graph, together, selection, trace)
+    whole = Bill.of(graph, needs.operations, selection, trace)
     costs = {
         kind: {
             "tasks": {task: getattr(bill, kind) for task, bill in alone.items()},
@@ -88,7 +94,7 @@ def count(graph, units, tasks, resolve, fusions=(), selection=None):
         }
         for kind in ("parameters", "flops")
     }
-    return Needs(together, costs)
+    return dataclasses.replace(needs, costs=costs)
 
 
 class Bill:

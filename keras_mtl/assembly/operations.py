@@ -9,6 +9,7 @@ import abc
 import dataclasses
 from typing import Any
 
+from keras_mtl.architecture import SHARED
 from keras_mtl.fusion import Fusion
 from keras_mtl.graph import Call, Unit, Value, call_flops, parameters, projection_cost
 from keras_mtl.layers.fusions import fusion_costs
@@ -30,6 +31,10 @@ class Operation(abc.ABC):
         return ()
 
     @abc.abstractmethod
+    def __str__(self):
+        """What it does, in a few words."""
+
+    @abc.abstractmethod
     def carry_out(self, executor, tensors, weights):
         """Computes a list of tensors from those that it reads and the weights of open gates."""
 
@@ -43,6 +48,9 @@ class Run(Operation):
 
     call: Call
     copy: str | None
+
+    def __str__(self):
+        return self.call.key if self.copy in (None, SHARED) else f"{self.call.key} of {self.copy!r}"
 
     @property
     def copies(self):
@@ -64,6 +72,9 @@ class Blend(Operation):
     mixed: tuple
     gate: Any
 
+    def __str__(self):
+        return f"{self.call.key} with the mixed kernels of {', '.join(self.mixed)}"
+
     @property
     def copies(self):
         return tuple((self.call.key, copy) for copy in self.mixed)
@@ -84,6 +95,9 @@ class Project(Operation):
     unit: Unit = dataclasses.field(hash=False)
     copy: str
 
+    def __str__(self):
+        return f"{self.unit.name}: projection in its place"
+
     def carry_out(self, executor, tensors, weights):
         return [executor.project(self.unit, self.copy, *tensors)]
 
@@ -100,6 +114,9 @@ class Normalize(Operation):
     unit: Unit = dataclasses.field(hash=False)
     copy: str
 
+    def __str__(self):
+        return f"{self.unit.name}: normalization of the projection"
+
     def carry_out(self, executor, tensors, weights):
         return [executor.normalize(self.unit, self.copy, *tensors)]
 
@@ -114,6 +131,9 @@ class Activate(Operation):
 
     unit: Unit = dataclasses.field(hash=False)
 
+    def __str__(self):
+        return f"{self.unit.name}: its activation alone"
+
     def carry_out(self, executor, tensors, weights):
         return [executor.activate(self.unit, *tensors)]
 
@@ -125,6 +145,9 @@ class Mask(Operation):
     value: Value
     mask: str
 
+    def __str__(self):
+        return f"mask of {self.mask.count('1')} of {len(self.mask)} channels"
+
     def carry_out(self, executor, tensors, weights):
         return [executor.mask(self.value, self.mask, *tensors)]
 
@@ -135,6 +158,9 @@ class Mix(Operation):
 
     unit: Unit = dataclasses.field(hash=False)
     gate: Any
+
+    def __str__(self):
+        return f"{self.unit.name}: mixture of {len(self.reads)} results"
 
     def carry_out(self, executor, tensors, weights):
         return [executor.mix(weights, tensors)]
@@ -154,6 +180,9 @@ class Sample(Operation):
     groups: tuple
     branches: tuple = dataclasses.field(compare=False)
 
+    def __str__(self):
+        return f"{self.unit.name}: one of {len(self.groups)} branches"
+
     def carry_out(self, executor, tensors, weights):
         return executor.switch(weights, self.groups, self.branches)
 
@@ -168,6 +197,9 @@ class Fuse(Operation):
 
     fusion: Fusion
     specs: tuple = dataclasses.field(compare=False)
+
+    def __str__(self):
+        return str(self.fusion)
 
     def carry_out(self, executor, tensors, weights):
         return executor.fuse(self.fusion, tensors, weights)

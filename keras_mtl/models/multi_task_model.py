@@ -3,11 +3,13 @@
 import keras
 
 from keras_mtl.architecture import Architecture
+from keras_mtl.assembly import operations, trace_table
 from keras_mtl.data.sampled_dataset import SampledDataset
 from keras_mtl.errors import DataError
 from keras_mtl.export import export_saved_model
+from keras_mtl.graph import read
 from keras_mtl.models.check_data import check_turns
-from keras_mtl.models.extract import extract
+from keras_mtl.models.extract import extract, has_masks
 from keras_mtl.models.identity import of_architecture, of_layers
 from keras_mtl.models.layer_names import by_name
 from keras_mtl.models.task_model import TaskModel
@@ -190,6 +192,7 @@ class MultiTaskModel(TaskModel):
         depends on several, since columns exchange features, it takes a dict from set to inputs, of
         the sets that `needed_sets(task)` says.
         """
+        self.check_task(task)
         return self._parts.network_of(task, f"{self.name}.{task}")
 
     def extract(self, task):
@@ -201,6 +204,21 @@ class MultiTaskModel(TaskModel):
         channel of an operator, one stays, read with zeros.
         """
         return extract(self.task_network(task), self.seed or 0, f"{self.name}.{task}")
+
+    def trace(self, task):
+        """A table of what an answer for one task computes, and what each step costs.
+
+        Of masked operators only the channels that the task uses, as in its endpoint.
+
+        Args:
+            task: string.
+
+        Returns:
+            A string, to be printed.
+        """
+        network = self.task_network(task)
+        graph = read(self.extract(task) if has_masks(network) else network)
+        return trace_table(graph, [operations.Run((), call, None) for call in graph.calls])
 
     def update_scales(self, task):
         """What training on a task may change: id of a variable -> factor of its final update.

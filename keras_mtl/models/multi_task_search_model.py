@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
-from keras_mtl.assembly import assemble, count
+from keras_mtl.assembly import assemble, count, resolve_architecture, trace_table
 from keras_mtl.checks import check_count, check_seed
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.errors import DataError
@@ -17,7 +17,7 @@ from keras_mtl.graph import find_units, read
 from keras_mtl.layers import ArchitectureLayer
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import check_batches, check_lasts, check_not_empty, with_length
-from keras_mtl.models.copies import BACKBONE, Copies, clone_head
+from keras_mtl.models.copies import BACKBONE, Copies, clone_head, head_costs
 from keras_mtl.models.derive import check_input_sets, input_names, priced, with_heads
 from keras_mtl.models.identity import of_search
 from keras_mtl.models.layer_names import by_name, check_names_apart
@@ -548,6 +548,25 @@ class MultiTaskSearchModel(TaskModel):
             **parts,
         )
         return priced(self.graph, self.units, self.input_sets, self.heads, architecture)[0]
+
+    def trace(self, task):
+        """A table of what an answer for one task computes, and what each step costs.
+
+        By the likeliest decision of the policy as it is now.
+
+        Args:
+            task: string.
+
+        Returns:
+            A string, to be printed.
+        """
+        self.check_task(task)
+        likeliest = self._architecture(self.search.most_likely(), {})
+        resolve = resolve_architecture(likeliest)
+        needs = count(self.graph, self.units, self.input_sets, resolve, likeliest.fusions)
+        head = self.heads[task]
+        row = head.name, *head_costs(head, self.graph.features)
+        return trace_table(self.graph, needs.trace[task], [row])
 
     @property
     def fusions(self):

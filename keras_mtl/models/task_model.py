@@ -93,13 +93,17 @@ class TaskModel(CheckedModel):
         """Whether scores count: always, but for a search that is still warming up or opening."""
         return True
 
-    def set_task_weight(self, task, weight):
-        """Changes the factor of one task's loss, also while `fit` runs."""
+    def check_task(self, task):
+        """Raises `ValueError` unless a name is that of a task."""
         if task not in self.task_names:
             raise ValueError(
                 f"`task` must be one of {list(self.task_names)}. Received: task={task!r}."
                 + suggestion(task, self.task_names)
             )
+
+    def set_task_weight(self, task, weight):
+        """Changes the factor of one task's loss, also while `fit` runs."""
+        self.check_task(task)
         values = ops.convert_to_numpy(self._task_weights).copy()
         values[self.task_names.index(task)] = weight
         self._task_weights.assign(values)
@@ -122,6 +126,7 @@ class TaskModel(CheckedModel):
 
     def task_weight(self, task):
         """The factor of one task's loss."""
+        self.check_task(task)
         return float(ops.convert_to_numpy(self._task_weights)[self.task_names.index(task)])
 
     def weight_variables(self):
