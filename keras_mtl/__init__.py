@@ -11,7 +11,7 @@
                        SavedModel <--export-- MultiTaskModel <------------ +   --fit--> trained
 
 Reading order: `architecture` (what a decision is), `task`, `graph` (reading a backbone into units),
-`assemble` (the one function that makes every model), `count` (the same walk, for costs),
+`assembly` (the one walk that makes every model, and counts what it costs),
 `strategies` (one method per file), `models` (training), `build` (the door), `export`. What is
 searched outside of a training: `affinity` (how alike tasks are, and trees), `tuners` (outer loops).
 """
