@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 $(LOWEST_STAMP): pyproject.toml .ci/lowest.py
+	@rm -rf $(LOWEST) # else what it has would stay where it is new enough
 	$(call venv,$(LOWEST))
 	@$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/$(INSTALL) --constraint $(LOWEST)/constraints.txt -e ".[test]"

@@ -52,7 +52,7 @@ def test_requirements_repeat_the_bounds():
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     lines = [line for line in lines if not line.startswith("#")]
     expected = [*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["data"], *EXTRAS["cuda"]]
-    expected.remove("tensorflow>=2.19")  # the line with CUDA stands for it
+    expected.remove("tensorflow>=2.20")  # the line with CUDA stands for it
     assert sorted(lines) == sorted([*expected, "pytest"])
 
 

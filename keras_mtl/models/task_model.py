@@ -377,4 +377,6 @@ class TaskModel(CheckedModel):
 
     def get_metrics_result(self):
         # Also called outside of a step, where a distributed row has the sum over the replicas.
-        return self._rows.of_evaluation(self._total) if self._evaluating else self._rows.results()
+        rows = self._rows
+        results = rows.of_evaluation(self._total) if self._evaluating else rows.results()
+        return tensorflow_step.as_numbers(results)

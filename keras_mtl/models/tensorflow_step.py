@@ -298,6 +298,16 @@ def read_now(variable):
         return variable.numpy()
 
 
+def as_numbers(results):
+    """Results of metrics with scalars as floats; as they are in a function that is being traced.
+
+    Older versions of Keras hand on to the user what they get.
+    """
+    if not tf.executing_eagerly():
+        return results
+    return tf.nest.map_structure(lambda x: x if np.ndim(x) else float(x), results)
+
+
 @contextlib.contextmanager
 def readable_errors(model):
     """Turns TensorFlow's reports of failed checks and of short data into one sentence."""
