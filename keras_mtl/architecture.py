@@ -4,7 +4,8 @@ import dataclasses
 import json
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from keras_mtl import versioned_json
 from keras_mtl.channel_use import ChannelUse
@@ -233,11 +234,11 @@ class Architecture(versioned_json.Saved):
             f"skipped={skipped}{made}>"
         )
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Self:
         """Returns a copy with some parts changed."""
         return dataclasses.replace(self, **changes)
 
-    def renamed(self, units):
+    def renamed(self, units: Iterable[str]) -> Self:
         """Returns a copy whose units have other names, in order."""
         names = dict(zip(self.units, units, strict=True))
         fusions = [
@@ -255,11 +256,11 @@ class Architecture(versioned_json.Saved):
             fusions=fusions,
         )
 
-    def choice(self, task, unit):
+    def choice(self, task: str, unit: str) -> str:
         """The choice of one task at one unit, by name."""
         return self.choices[task][self.units.index(unit)]
 
-    def check_backbone(self, fingerprint, units):
+    def check_backbone(self, fingerprint: str, units: Sequence[str]) -> None:
         """Raises `ArchitectureError` unless the plan was made for the given backbone."""
         if self.fingerprint and self.fingerprint != fingerprint:
             raise ArchitectureError(
@@ -277,11 +278,11 @@ class Architecture(versioned_json.Saved):
 
     # Costs ------------------------------------------------------------------------------------
 
-    def parameters(self, task=None):
+    def parameters(self, task: str | None = None) -> int:
         """Number of parameters: of one task's path and head, or of all (shared ones once)."""
         return self._cost("parameters", task)
 
-    def flops(self, task=None):
+    def flops(self, task: str | None = None) -> int:
         """FLOPs (2 x multiply-adds) of one example: for one task, or all (shared work once)."""
         return self._cost("flops", task)
 
@@ -302,7 +303,7 @@ class Architecture(versioned_json.Saved):
             return self.costs[kind]["together"]
         return self.costs[kind]["tasks"][task]
 
-    def summary(self):
+    def summary(self) -> str:
         """A table of the choices, and of parameters and FLOPs per task and together.
 
         Below it: what tasks exchange, and the units that could not choose freely, and why.
@@ -344,7 +345,7 @@ class Architecture(versioned_json.Saved):
 
     # JSON -------------------------------------------------------------------------------------
 
-    def to_json(self, indent=None):
+    def to_json(self, indent: int | None = None) -> str:
         """The whole plan as a JSON string."""
         data = {"format_version": FORMAT_VERSION}
         for field in dataclasses.fields(self):
@@ -352,7 +353,7 @@ class Architecture(versioned_json.Saved):
         return json.dumps(data, indent=indent)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str | bytes) -> Self:
         """Reads what `to_json` wrote; refuses broken text and unknown versions."""
         data = versioned_json.parse(text, "an architecture", FORMAT_VERSION, ArchitectureError)
         known = {field.name for field in dataclasses.fields(cls)}

@@ -1,7 +1,12 @@
 """The door: from a backbone and tasks to a model."""
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import keras
 
 from keras_mtl import strategies
 from keras_mtl.architecture import Architecture
@@ -15,17 +20,22 @@ from keras_mtl.models.task_model import TaskModel
 from keras_mtl.strategies.strategy import FixedStrategy
 from keras_mtl.task import check_tasks
 
+if TYPE_CHECKING:
+    from keras_mtl.models import MultiTaskModel
+    from keras_mtl.strategies import Strategy
+    from keras_mtl.task import Task
+
 
 def build(
-    backbone,
-    tasks,
-    strategy=None,
+    backbone: keras.Model,
+    tasks: Sequence[Task] | Task,
+    strategy: str | Strategy | type[Strategy] | None = None,
     *,
-    architecture=None,
-    initial_weights=BACKBONE,
-    seed=None,
-    name=None,
-):
+    architecture: Architecture | None = None,
+    initial_weights: str | TaskModel | Mapping[str, TaskModel] = BACKBONE,
+    seed: int | None = None,
+    name: str | None = None,
+) -> MultiTaskModel | MultiTaskSearchModel:
     """Makes a multi-task model of any functional backbone.
 
     The backbone and the heads are cloned: the model owns its layers, and what you pass is never
@@ -80,7 +90,12 @@ def build(
         if not isinstance(strategy, FixedStrategy):
             source = _source(initial_weights, graph, tasks, strategy.granularity)
             return MultiTaskSearchModel(
-                backbone, tasks, strategy, initial_weights=source, seed=seed, name=name
+                backbone,
+                tasks,
+                strategy,  # type: ignore[arg-type]
+                initial_weights=source,
+                seed=seed,
+                name=name,
             )
         architecture = _fixed(graph, tasks, strategy, seed)
     elif not isinstance(architecture, Architecture):
@@ -100,7 +115,13 @@ def build(
     return derive(graph, tasks, architecture, seed=seed, source=source, name=name)
 
 
-def plan(backbone, tasks, strategy, *, seed=None):
+def plan(
+    backbone: keras.Model,
+    tasks: Sequence[Task] | Task,
+    strategy: str | Strategy | type[Strategy],
+    *,
+    seed: int | None = None,
+) -> Architecture:
     """The Architecture of a fixed strategy, with its costs, without making a model.
 
     Args:

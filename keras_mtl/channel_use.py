@@ -1,8 +1,11 @@
 """ChannelUse: which channels of an operator each task uses and may change, as plain data."""
 
+from __future__ import annotations
+
 import dataclasses
 import types
 from collections.abc import Mapping
+from typing import Any, Literal
 
 from keras_mtl.errors import ArchitectureError
 
@@ -70,21 +73,21 @@ class ChannelUse:
         return ChannelUse, (dict(self.forward), dict(self.backward))
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """The operator's number of channels."""
         return len(next(iter(self.forward.values())))
 
-    def share(self, task, direction="forward"):
+    def share(self, task: str, direction: Literal["forward", "backward"] = "forward") -> float:
         """The share of channels that a task uses, or with `"backward"` may change."""
         return getattr(self, direction)[task].count("1") / self.channels
 
-    def to_data(self):
+    def to_data(self) -> dict[str, Any]:
         """The masks as a dict that JSON can hold."""
         data = {"forward": dict(self.forward)}
         return data if self.backward == self.forward else data | {"backward": dict(self.backward)}
 
     @classmethod
-    def from_data(cls, data):
+    def from_data(cls, data: Any) -> ChannelUse:
         """Reads what `to_data` gave."""
         if isinstance(data, ChannelUse):
             return data

@@ -2,7 +2,8 @@
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_mtl.errors import ArchitectureError
 
@@ -40,8 +41,8 @@ class Fusion:
     name: str
     kind: str
     unit: str
-    sources: tuple
-    targets: tuple
+    sources: Sequence
+    targets: Sequence
     settings: Mapping = dataclasses.field(default_factory=dict)
     aside: bool = False
 
@@ -79,7 +80,7 @@ class Fusion:
         aside = f" aside, as {self.name}" if self.aside else ""
         return f"{self.unit}: {self.kind} of {', '.join(read)} for {', '.join(self.targets)}{aside}"
 
-    def to_data(self):
+    def to_data(self) -> dict[str, Any]:
         """The fusion as a dict that JSON can hold."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**data, "settings": dict(self.settings)}

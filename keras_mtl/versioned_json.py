@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from typing import Self
 
 
 def parse(text, what, version, error):
@@ -56,17 +57,17 @@ def write(path, text):
 class Saved:
     """Files of an object that has `to_json` and `from_json`."""
 
-    def save(self, path):
+    def save(self, path: os.PathLike[str] | str) -> None:
         """Writes a JSON file, whole or not at all."""
-        write(path, self.to_json(indent=1))
+        write(path, self.to_json(indent=1))  # type: ignore[attr-defined]
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: os.PathLike[str] | str) -> Self:
         """Reads what `save` wrote; refuses a damaged file."""
         path = pathlib.Path(path)
         if path.is_dir():
             raise ValueError(f"`path` must be a file. Received: path={str(path)!r}, a folder.")
         try:
-            return cls.from_json(path.read_bytes())
+            return cls.from_json(path.read_bytes())  # type: ignore[attr-defined]
         except ValueError as error:
             raise type(error)(f"{error} It is in the file {str(path)!r}.") from None

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,8 +48,8 @@ class Affinity(versioned_json.Saved):
     """
 
     values: np.ndarray
-    tasks: tuple
-    locations: tuple
+    tasks: Sequence
+    locations: Sequence
     origin: Mapping = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -61,7 +62,7 @@ class Affinity(versioned_json.Saved):
         fill(self, "values", _checked(self.values, self.tasks, self.locations))
 
     @property
-    def dissimilarity(self):
+    def dissimilarity(self) -> np.ndarray:
         """`1 - A`: an array of shape `(locations, tasks, tasks)` with zeros on the diagonals."""
         return 1.0 - self.values
 
@@ -85,15 +86,15 @@ class Affinity(versioned_json.Saved):
 
     # JSON -------------------------------------------------------------------------------------
 
-    def to_json(self, indent=None):
+    def to_json(self, indent: int | None = None) -> str:
         """All of it as a JSON string."""
-        data = {"format_version": FORMAT_VERSION}
+        data: dict[str, Any] = {"format_version": FORMAT_VERSION}
         data |= {"tasks": list(self.tasks), "locations": list(self.locations)}
         data |= {"origin": dict(self.origin), "values": self.values.tolist()}
         return json.dumps(data, indent=indent)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str | bytes) -> Self:
         """Reads what `to_json` wrote; refuses broken text and unknown versions."""
         data = versioned_json.parse(text, "an affinity", FORMAT_VERSION, ValueError)
         if set(data) != set(FIELDS):

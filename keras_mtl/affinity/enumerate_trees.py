@@ -1,12 +1,16 @@
 """All trees over some tasks, and how many they are."""
 
+from collections.abc import Iterator, Sequence
+
 from keras_mtl.affinity._tree_checks import check_integer
 from keras_mtl.affinity.partitions import coarsenings, named, singles
 from keras_mtl.affinity.tree import Tree
 from keras_mtl.checks import check_names
 
 
-def enumerate_trees(tasks, num_locations, *, first_shared=False):
+def enumerate_trees(
+    tasks: Sequence[str], num_locations: int, *, first_shared: bool = False
+) -> Iterator[Tree]:
     """Yields every tree over the tasks once, from all shared to all apart.
 
     Their number grows very fast (see `count_trees`); `search_trees` finds the best of them without
@@ -52,7 +56,7 @@ def _trees(tasks, num_locations, first_shared):
     yield from grow(())
 
 
-def count_trees(num_tasks, num_locations, *, first_shared=False):
+def count_trees(num_tasks: int, num_locations: int, *, first_shared: bool = False) -> int:
     """Number of trees, without making them.
 
     With the first location shared it is `n![xⁿ]` of the D-fold composition of `eˣ - 1`, for `n`

@@ -1,6 +1,7 @@
 """How alike tasks are by the examples they find hard: the affinity that RSA is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,12 @@ from keras_mtl.affinity.affinity import Affinity
 from keras_mtl.checks import check_names
 
 
-def error_affinity(errors, locations, *, origin=None):
+def error_affinity(
+    errors: Mapping[str, Any],
+    locations: Sequence[str],
+    *,
+    origin: Mapping[str, Any] | None = None,
+) -> Affinity:
     """Compares on which examples the tasks' networks err: tasks are alike when it is the same ones.
 
     An example is hard for a task when its error is above the mean error of the task, else easy.

@@ -1,10 +1,19 @@
 """The loss of every single example, for the affinity by hard and easy examples."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import keras
 import numpy as np
 from keras import ops
 
+if TYPE_CHECKING:
+    from keras_mtl.task import Task
 
-def example_errors(model, task, data):
+
+def example_errors(model: keras.Model, task: Task, data: Iterable[Any]) -> np.ndarray:
     """How wrong a network is on every example: its loss, a mean over the example's labels.
 
     Args:

@@ -1,15 +1,26 @@
 """Where a backbone may branch: locations, the stretches between them, and what these cost."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import keras
 
 from keras_mtl.graph import call_flops, find_units, parameters, read, sizes_known
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 KINDS = ("parameters", "flops")
 # A tree parts between units of this granularity, which follow one another on every task's way.
 GRANULARITY = "block"
 
 
-def find_locations(backbone, granularity="stage"):
+def find_locations(
+    backbone: keras.Model, granularity: Literal["stage", "block", "operator"] = "stage"
+) -> tuple[str, ...]:
     """Names of the layers at which tasks may be compared and a tree may branch.
 
     Args:
@@ -58,7 +69,12 @@ def segments(graph, units, locations):
     )
 
 
-def segment_sizes(graph, units, locations, kind="parameters"):
+def segment_sizes(
+    graph: BackboneGraph,
+    units: Sequence[Unit],
+    locations: Sequence[str],
+    kind: Literal["parameters", "flops"] = "parameters",
+) -> list[int]:
     """What one copy of every segment costs, in parameters or FLOPs; heads are not in it.
 
     Returns:

@@ -1,6 +1,7 @@
 """Random trees of a budget, to compare chosen ones with."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +14,15 @@ from keras_mtl.checks import check_names, check_seed
 _SHAPES = 1_000_000  # sequences of numbers of groups that are weighed one by one, at most
 
 
-def random_trees(tasks, sizes, number, *, budget=None, first_shared=False, seed):
+def random_trees(
+    tasks: Sequence[str],
+    sizes: Sequence[float],
+    number: int,
+    *,
+    budget: float | None = None,
+    first_shared: bool = False,
+    seed: int,
+) -> list[Tree]:
     """Different random trees within a budget.
 
     Every tree within the budget is as likely as any other. Only with very many tasks and locations

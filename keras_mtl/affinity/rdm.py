@@ -1,17 +1,26 @@
 """Representation dissimilarity: how differently a network sees each two of some images."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_mtl.affinity._feature_store import FeatureStore
 from keras_mtl.affinity._image_batches import image_batches
 from keras_mtl.checks import check_names
-from keras_mtl.graph import feature_model
+from keras_mtl.graph.feature_model import feature_model
 
 
 def representation_dissimilarity(
-    model, images, locations, *, batch_size=32, memory=2**28, verbose=1
-):
+    model: keras.Model,
+    images: Any,
+    locations: Sequence[str],
+    *,
+    batch_size: int = 32,
+    memory: int = 2**28,
+    verbose: int = 1,
+) -> np.ndarray:
     """Compares the features of every two images, at several locations of one network.
 
     `RDM[d, i, j] = 1 - ρ`, with ρ Pearson's correlation between the features of image i and of

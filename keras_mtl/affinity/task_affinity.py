@@ -1,6 +1,7 @@
 """How alike tasks are by representation similarity analysis: RDMs correlated by their ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -9,7 +10,12 @@ from keras_mtl.affinity.affinity import Affinity
 from keras_mtl.checks import check_names
 
 
-def task_affinity(rdms, locations, *, origin=None):
+def task_affinity(
+    rdms: Mapping[str, Any],
+    locations: Sequence[str],
+    *,
+    origin: Mapping[str, Any] | None = None,
+) -> Affinity:
     """Compares what the tasks' networks make of the same images, at every location.
 
     `A[d, i, j]` is Spearman's correlation of the strict upper triangles of the two tasks' RDMs at

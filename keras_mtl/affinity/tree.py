@@ -1,11 +1,17 @@
 """Tree: which tasks share a copy of the backbone up to each location, as plain data."""
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from keras_mtl.affinity._tree_checks import check_sizes
 from keras_mtl.checks import check_names
 from keras_mtl.errors import suggestion
+
+if TYPE_CHECKING:
+    from keras_mtl.affinity.affinity import Affinity
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -40,8 +46,8 @@ class Tree:
     Reference: [Branched Multi-Task Networks](https://arxiv.org/abs/1904.02920), Section 3.2.
     """
 
-    levels: tuple
-    tasks: tuple = ()
+    levels: Sequence
+    tasks: Sequence = ()
 
     def __post_init__(self):
         levels = _plain(self.levels)
@@ -58,11 +64,11 @@ class Tree:
         object.__setattr__(self, "tasks", tuple(tasks))
 
     @property
-    def num_nodes(self):
+    def num_nodes(self) -> int:
         """Number of groups at all locations together."""
         return sum(len(level) for level in self.levels)
 
-    def size(self, sizes):
+    def size(self, sizes: Sequence[float]) -> float:
         """What all nodes cost together, when a node at location `d` costs `sizes[d]`.
 
         Args:
@@ -74,7 +80,7 @@ class Tree:
         sizes = check_sizes(sizes, len(self.levels))
         return sum(size * len(level) for size, level in zip(sizes, self.levels, strict=True))
 
-    def cost(self, affinity):
+    def cost(self, affinity: Affinity) -> float:
         """How unlike the tasks are that share: the sum over the locations of the cost there.
 
         The cost of a location is the mean, over its groups, of the largest dissimilarity between

@@ -1,6 +1,9 @@
 """The best tree of every size: exactly for few tasks, by beam search for many."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
 
 from keras_mtl.affinity._tree_checks import check_budget, check_integer, check_sizes
 from keras_mtl.affinity.affinity import Affinity
@@ -29,16 +32,16 @@ class ScoredTree:
 
 
 def search_trees(
-    affinity,
-    sizes,
+    affinity: Affinity,
+    sizes: Sequence[float],
     *,
-    budget=None,
-    first_shared=False,
-    beam=10,
-    improve=True,
-    exact_limit=20_000_000,
-    seed=0,
-):
+    budget: float | None = None,
+    first_shared: bool = False,
+    beam: int = 10,
+    improve: bool = True,
+    exact_limit: int = 20_000_000,
+    seed: int = 0,
+) -> list[ScoredTree]:
     """Finds the tree of least cost for every size.
 
     With few tasks the result is exact: a dynamic program over the partitions of the tasks that

@@ -1,8 +1,10 @@
 """BackupAndResume: an interrupted training goes on as if nothing had happened."""
 
 import json
+import os
 import pathlib
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,7 +48,7 @@ class BackupAndResume(keras.callbacks.Callback):
     0
     """
 
-    def __init__(self, filepath, *, verbose=True):
+    def __init__(self, filepath: os.PathLike[str] | str, *, verbose: bool = True) -> None:
         super().__init__()
         self.filepath = pathlib.Path(filepath)
         self.verbose = verbose
@@ -59,7 +61,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self._settings = None
         self._lock = backup_file.Lock(self.filepath)
 
-    def begin(self, model, callbacks):
+    def begin(self, model: keras.Model, callbacks: Any) -> None:
         """Restores the state, if there is one; `fit` of the library's models calls this first."""
         self._companions = [c for c in callbacks if c is not self]
         self._states = {}
@@ -76,7 +78,7 @@ class BackupAndResume(keras.callbacks.Callback):
             self.release()
             raise
 
-    def release(self):
+    def release(self) -> None:
         """Lets other trainings have the file; `fit` of the library's models calls this last."""
         self._lock.release()
 
@@ -155,7 +157,7 @@ class BackupAndResume(keras.callbacks.Callback):
         elif self.verbose:
             say(message)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Gives the other callbacks their state back, after they have begun anew.
 
         What they were given as settings has its new value: only what moved was saved.
@@ -170,13 +172,13 @@ class BackupAndResume(keras.callbacks.Callback):
         for place, state in self._states.items():
             companions.give_back(self._companions[place], state)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Results of several numbers, such as one per class, become lists.
         rows = {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
         self._rows.append([epoch, rows])
         variables = _variables(self.model)
         arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-        state = {
+        state: dict[str, Any] = {
             "version": backup_file.VERSION,
             "task_names": list(self.model.task_names),
             "settings": self._settings,
@@ -209,7 +211,7 @@ class BackupAndResume(keras.callbacks.Callback):
                 "start the training again."
             ) from None
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the epochs of the interrupted runs in front of this run's history."""
         history = self.model.history
         before = [row for row in self._rows if row[0] not in history.epoch]

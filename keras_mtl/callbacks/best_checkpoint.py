@@ -1,5 +1,8 @@
 """BestCheckpoint that waits until a search is open."""
 
+import os
+from typing import Any
+
 import keras
 
 
@@ -21,10 +24,17 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     True
     """
 
-    def __init__(self, filepath, monitor="val_delta", *, mode="max", **options):
+    def __init__(
+        self,
+        filepath: os.PathLike[str] | str,
+        monitor: str = "val_delta",
+        *,
+        mode: str = "max",
+        **options: Any,
+    ) -> None:
         options.setdefault("save_best_only", True)
         super().__init__(str(filepath), monitor=monitor, mode=mode, **options)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.model.search_is_open:
             super().on_epoch_end(epoch, logs)

@@ -1,5 +1,7 @@
 """EarlyStopping that waits until a search is open."""
 
+from typing import Any
+
 import keras
 
 
@@ -20,9 +22,9 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
     3
     """
 
-    def __init__(self, monitor="val_delta", *, mode="max", **options):
+    def __init__(self, monitor: str = "val_delta", *, mode: str = "max", **options: Any) -> None:
         super().__init__(monitor=monitor, mode=mode, **options)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.model.search_is_open:
             super().on_epoch_end(epoch, logs)

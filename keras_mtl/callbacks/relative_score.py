@@ -1,5 +1,8 @@
 """RelativeScore: one number over all tasks, to stop early or keep the best by."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from keras_mtl.metrics import relative_performance
@@ -29,13 +32,18 @@ class RelativeScore(keras.callbacks.Callback):
     (['RelativeScore', 'EarlyStopping'], 'val_delta')
     """
 
-    def __init__(self, baseline, *, lower_is_better=None):
+    def __init__(
+        self,
+        baseline: Mapping[str, Mapping[str, Any]],
+        *,
+        lower_is_better: Mapping[str, bool] | None = None,
+    ) -> None:
         super().__init__()
         self.reference = {task: dict(metrics) for task, metrics in baseline.items()}
         directions(self.reference, lower_is_better)  # says before the training what it misses
         self.lower_is_better = lower_is_better
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         missing = [
             name
             for name in (f"val_{t}_{m}" for t, ms in self.reference.items() for m in ms)

@@ -30,7 +30,13 @@ _VAL_SHARE = 0.15
 _SPLITS = ("train", "val", "train+val", "test")
 
 
-def load_adult(split, *, data_dir=None, limit=None, seed=0):
+def load_adult(
+    split: str,
+    *,
+    data_dir: os.PathLike[str] | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """48,842 persons of a census, with three yes-or-no tasks.
 
     The tasks are whether the income is above 50,000 dollars (`"income"`), whether the person has

@@ -1,5 +1,7 @@
 """Clothes: six properties of one small photograph, or 26 attributes."""
 
+import os
+
 import numpy as np
 
 from keras_mtl.checks import check_count
@@ -11,7 +13,13 @@ _VAL_SHARE = 0.15
 _SPLITS = ("train", "val", "train+val", "test")
 
 
-def load_attributes(split, *, data_dir=None, binary=False, limit=None):
+def load_attributes(
+    split: str,
+    *,
+    data_dir: os.PathLike[str] | str | None = None,
+    binary: bool = False,
+    limit: int | None = None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """6,000 photographs of clothes at 56×56 pixels, with six tasks or 26.
 
     The training part has 5,000 photographs; its last 15 % are `"val"`, the rest `"train"`.

@@ -12,7 +12,9 @@ _JITTER = 1
 _SOURCE_SHARES = (0.7, 0.15, 0.15)
 
 
-def load_multidigits(num_train=6000, num_val=1000, num_test=1000, *, seed=0):
+def load_multidigits(
+    num_train: int = 6000, num_val: int = 1000, num_test: int = 1000, *, seed: int = 0
+) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Pictures of two overlapping digits, in the manner of MultiMNIST.
 
     scikit-learn's 1,797 handwritten digits of 8×8 pixels are divided into training, validation

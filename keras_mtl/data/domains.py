@@ -1,6 +1,8 @@
 """Nine small image classification sets, each a task with pictures of its own."""
 
 import hashlib
+import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +24,14 @@ _VAL_SHARE = 0.15
 _SPLITS = ("train", "val", "train+val", "test")
 
 
-def load_domains(split, *, domains=None, data_dir=None, limit=None, seed=0):
+def load_domains(
+    split: str,
+    *,
+    domains: Sequence[str] | None = None,
+    data_dir: os.PathLike[str] | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Nine domains of 32×32 pictures with classes of their own: one dataset per task.
 
     In the manner of the Visual Decathlon, but small enough for a laptop:

@@ -1,6 +1,10 @@
 """Batches whose position in the data follows from the step alone."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,28 +28,28 @@ class EpochDataset:
 
     task_sets = None
 
-    def __init__(self, examples, *, batch_size, shuffle, seed):
+    def __init__(self, examples: int, *, batch_size: int, shuffle: bool, seed: int | None) -> None:
         self._examples = examples
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
 
-    def epoch(self, epoch):
+    def epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch, the first being 0, as a finite `tf.data.Dataset`."""
         _check_epoch("epoch", epoch)
         return finished(self._epochs(epoch, epoch + 1), len(self))
 
-    def stream(self, first_epoch=0):
+    def stream(self, first_epoch: int = 0) -> tf.data.Dataset:
         """The batches of `epoch(first_epoch)`, of the next one, and so on without end."""
         _check_epoch("first_epoch", first_epoch)
         return finished(self._epochs(first_epoch, tf.int64.max), tf.data.INFINITE_CARDINALITY)
 
     @functools.cached_property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         """The structure, shapes and types of an element, as `tf.data.Dataset` has it."""
         return self._epochs(0, 1).element_spec
 
-    def of_sets(self, names):
+    def of_sets(self, names: Collection[str]) -> EpochDataset:
         """The same without the input sets that are not among `names`; as if it had never had them.
 
         Data that are not of input sets are given back as they are.
@@ -57,7 +61,7 @@ class EpochDataset:
         other.task_sets = {task: name for task, name in self.task_sets.items() if name in names}
         return other
 
-    def cardinality(self):
+    def cardinality(self) -> int:
         """The number of batches in an epoch, an int."""
         return len(self)
 

@@ -1,12 +1,23 @@
 """Joins the data of tasks that have their own into batches of all of them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from keras_mtl.checks import check_count, check_seed
 from keras_mtl.data.joined_dataset import JoinedDataset
 from keras_mtl.data.joined_pass import JoinedPass
 from keras_mtl.data.source import input_sets, task_sets
 
 
-def join_tasks(data, batch_size=32, *, shuffle=True, seed=0, training=True, shuffle_buffer=10_000):
+def join_tasks(
+    data: Mapping[str, Any],
+    batch_size: int = 32,
+    *,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    training: bool = True,
+    shuffle_buffer: int = 10_000,
+) -> JoinedDataset | JoinedPass:
     """Batches of every input set at once, for tasks with data of their own.
 
     `Task(..., inputs="books")` names the set that a task reads. In training every step has one full

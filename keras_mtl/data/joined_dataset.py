@@ -1,7 +1,15 @@
 """One batch of every input set at each step."""
 
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
 from keras_mtl.data.epoch_dataset import EpochDataset, order_seeds
 from keras_mtl.data.rounds import in_rounds
+
+if TYPE_CHECKING:
+    from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 
 class JoinedDataset(EpochDataset):
@@ -34,7 +42,14 @@ class JoinedDataset(EpochDataset):
     [[0.0, 1.0], [2.0, 0.0], [1.0, 2.0]]
     """
 
-    def __init__(self, halves, *, batch_size, shuffle, seed):
+    def __init__(
+        self,
+        halves: Mapping[str, ArrayHalf | DatasetHalf],
+        *,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+    ) -> None:
         (order_seed,) = order_seeds(seed, 1)
         self._halves = halves
         self._rounds = in_rounds(halves, order_seed if shuffle else None)
@@ -48,9 +63,13 @@ class JoinedDataset(EpochDataset):
             f"{self.num_examples} examples, shuffle={self.shuffle}, seed={self.seed}>"
         )
 
-    def of_sets(self, names):
+    def of_sets(self, names: Collection[str]) -> EpochDataset:
         halves = {name: half for name, half in self._halves.items() if name in names}
-        settings = {"batch_size": self.batch_size, "shuffle": self.shuffle, "seed": self.seed}
+        settings: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+        }
         return self._with_tasks_of(names, JoinedDataset(halves, **settings))
 
     def _batches(self, start):

@@ -1,7 +1,17 @@
 """Every example of several input sets once, for validation, test and prediction."""
 
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
 from keras_mtl.data.epoch_dataset import finished
 from keras_mtl.data.rounds import in_rounds
+
+if TYPE_CHECKING:
+    from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 
 class JoinedPass:
@@ -30,7 +40,13 @@ class JoinedPass:
     [[1.0, 0.0], [0.0, 0.0]]
     """
 
-    def __init__(self, halves, task_sets, *, batch_size):
+    def __init__(
+        self,
+        halves: Mapping[str, ArrayHalf | DatasetHalf],
+        task_sets: Mapping[str, str],
+        *,
+        batch_size: int,
+    ) -> None:
         self._halves = halves
         self._rounds = in_rounds(halves, None)
         self.task_sets = task_sets
@@ -49,20 +65,20 @@ class JoinedPass:
     def __iter__(self):
         return iter(self.batches())
 
-    def cardinality(self):
+    def cardinality(self) -> int:
         """The number of batches, an int."""
         return len(self)
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         """The structure, shapes and types of an element, as `tf.data.Dataset` has it."""
         return self.batches().element_spec
 
-    def batches(self):
+    def batches(self) -> tf.data.Dataset:
         """The batches as a `tf.data.Dataset`, which no longer knows which rows are repeats."""
         return finished(self._rounds.one_pass(self.batch_size), len(self))
 
-    def of_sets(self, names):
+    def of_sets(self, names: Collection[str]) -> JoinedPass:
         """The same without the input sets that are not among `names`."""
         halves = {name: half for name, half in self._halves.items() if name in names}
         tasks = {task: name for task, name in self.task_sets.items() if name in names}

@@ -1,5 +1,8 @@
 """NYU Depth V2 in small pictures: segmentation, depth and surface normals."""
 
+import os
+from typing import Literal
+
 import tensorflow as tf
 
 from keras_mtl.checks import check_count
@@ -11,7 +14,15 @@ _SPLITS = ("train", "val", "train+val", "test")
 _SEGMENTATION = {13: "segmentation_13", 40: "segmentation"}
 
 
-def load_nyuv2(split, *, data_dir=None, classes=13, batch_size=None, limit=None, cache=False):
+def load_nyuv2(
+    split: str,
+    *,
+    data_dir: os.PathLike[str] | str | None = None,
+    classes: Literal[13, 40] = 13,
+    batch_size: int | None = None,
+    limit: int | None = None,
+    cache: bool = False,
+) -> tf.data.Dataset:
     """The 1,449 labelled pictures of NYU Depth V2 at 96×128 pixels, with three dense tasks.
 
     The official training part has 795 pictures; its last 15 % are `"val"`, the rest `"train"`.

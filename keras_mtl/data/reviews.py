@@ -1,6 +1,9 @@
 """FDU-MTL: reviews of sixteen domains, each a task with texts of its own."""
 
 import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +16,13 @@ _VAL_SHARE = 0.15
 _SPLITS = ("train", "val", "train+val", "test")
 
 
-def load_reviews(split, *, domains=None, data_dir=None, seed=0):
+def load_reviews(
+    split: str,
+    *,
+    domains: Sequence[str] | None = None,
+    data_dir: os.PathLike[str] | str | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Product and film reviews of 16 domains, positive or negative: one dataset per task.
 
     Every domain has 1,360 to 1,600 texts to train on and 400 test texts, cut to 128 tokens. A
@@ -61,7 +70,12 @@ def load_reviews(split, *, domains=None, data_dir=None, seed=0):
     return reviews
 
 
-def tokenise(train, *others, vocabulary=10_000, length=128):
+def tokenise(
+    train: Mapping[str, tuple[Any, Any]],
+    *others: Mapping[str, tuple[Any, Any]],
+    vocabulary: int = 10_000,
+    length: int = 128,
+) -> list[dict[str, tuple[np.ndarray, Any]]]:
     """Reviews as numbers of their tokens, from the vocabulary of the training texts.
 
     Args:

@@ -1,23 +1,26 @@
 """Lets tasks with data of their own take turns: every step is a batch of one task."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from keras_mtl.checks import check_count, check_not_negative, check_positive, check_seed
 from keras_mtl.data.sampled_dataset import SAMPLINGS, SampledDataset
 from keras_mtl.data.source import input_sets, task_sets
 
 
 def sample_tasks(
-    data,
-    batch_size=32,
+    data: Mapping[str, Any],
+    batch_size: int = 32,
     *,
-    sampling="uniform",
-    steps_per_epoch=None,
-    shuffle=True,
-    seed=0,
-    temperature=0.3,
-    bias=0.15,
-    decay=0.99,
-    shuffle_buffer=10_000,
-):
+    sampling: Literal["uniform", "proportional", "lagging"] = "uniform",
+    steps_per_epoch: int | None = None,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    temperature: float = 0.3,
+    bias: float = 0.15,
+    decay: float = 0.99,
+    shuffle_buffer: int = 10_000,
+) -> SampledDataset:
     r"""Batches of one task at a time, for tasks with data of their own.
 
     For `fit` of a `MultiTaskModel` whose tasks have `inputs`. A step computes the path of its task

@@ -1,12 +1,19 @@
 """Batches of one task at a time, and the rule that says whose turn it is."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mtl.data.epoch_dataset import finished, order_seeds
 from keras_mtl.data.rounds import Rounds, seed_of
+
+if TYPE_CHECKING:
+    from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 SAMPLINGS = ("uniform", "proportional", "lagging")
 
@@ -46,18 +53,18 @@ class SampledDataset:
 
     def __init__(
         self,
-        halves,
-        task_sets,
+        halves: Mapping[str, ArrayHalf | DatasetHalf],
+        task_sets: Mapping[str, str],
         *,
-        batch_size,
-        sampling,
-        steps_per_epoch,
-        shuffle,
-        seed,
-        temperature,
-        bias,
-        decay,
-    ):
+        batch_size: int,
+        sampling: Literal["uniform", "proportional", "lagging"],
+        steps_per_epoch: int | None,
+        shuffle: bool,
+        seed: int | None,
+        temperature: float,
+        bias: float,
+        decay: float,
+    ) -> None:
         self._halves, self._given_steps = halves, steps_per_epoch
         self.task_sets = task_sets
         self.tasks = tuple(task_sets)
@@ -88,11 +95,11 @@ class SampledDataset:
     def __len__(self):
         return self._steps
 
-    def cardinality(self):
+    def cardinality(self) -> int:
         """The number of steps in an epoch, an int."""
         return self._steps
 
-    def of_tasks(self, tasks):
+    def of_tasks(self, tasks: Collection[str]) -> SampledDataset:
         """The same without the tasks that are not among `tasks`; as if it had never had them."""
         task_sets = {task: name for task, name in self.task_sets.items() if task in tasks}
         return SampledDataset(
@@ -109,11 +116,11 @@ class SampledDataset:
         )
 
     @property
-    def needs_accuracies(self):
+    def needs_accuracies(self) -> bool:
         """Whether the turns depend on the running training accuracies."""
         return self.sampling == "lagging"
 
-    def probabilities(self, accuracies=None):
+    def probabilities(self, accuracies: Mapping[str, float] | None = None) -> dict[str, float]:
         """Task -> the probability that a step is its.
 
         Args:
@@ -129,7 +136,7 @@ class SampledDataset:
             weights = np.ones(len(self.tasks))
         return dict(zip(self.tasks, (weights / weights.sum()).tolist(), strict=True))
 
-    def task_at(self, step, accuracies=None):
+    def task_at(self, step: int, accuracies: Mapping[str, float] | None = None) -> str:
         """The task whose turn a step is.
 
         Args:
@@ -142,7 +149,7 @@ class SampledDataset:
         drawn = np.random.default_rng([self.seed, step]).random()
         return names[min(int(np.searchsorted(limits, drawn, side="right")), len(names) - 1)]
 
-    def stream(self, task, first_batch=0):
+    def stream(self, task: str, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of one task from number `first_batch` on, without end.
 
         Elements are `({set: x}, {task: y})`, with a third part `{task: w}` where the task has
@@ -159,12 +166,12 @@ class SampledDataset:
 
         return self._rounds[task].batches(start, -1, self.batch_size).map(of_task)
 
-    def clock(self):
+    def clock(self) -> tf.data.Dataset:
         """An endless dataset of nothing, for `keras.Model.fit` to count its steps by."""
         return tf.data.Dataset.range(1).repeat().batch(self.batch_size)
 
     @functools.cached_property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         """The structure of what the batches of all tasks have together."""
         specs = [self._batches(task, 0).element_spec for task in self.tasks]
         merged = [{}, {}, {}]

@@ -1,6 +1,8 @@
 """Pairs of batches, one for the weights and one for the policy."""
 
 import math
+from collections.abc import Collection
+from typing import Any
 
 import tensorflow as tf
 
@@ -46,7 +48,16 @@ class SearchDataset(EpochDataset):
     ([0.0, 1.0, 2.0, 4.0], [3.0, 6.0, 9.0, 3.0])
     """
 
-    def __init__(self, weights, policy, *, batch_size, shuffle, seed, share=1.0):
+    def __init__(
+        self,
+        weights: Any,
+        policy: Any,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+        share: float = 1.0,
+    ) -> None:
         self._halves, self._share = (weights, policy), share
         seeds = order_seeds(seed, 2) if shuffle else (None, None)
         self._weights, self._policy = map(in_rounds, (weights, policy), seeds)
@@ -65,7 +76,7 @@ class SearchDataset(EpochDataset):
             f"shuffle={self.shuffle}, seed={self.seed}>"
         )
 
-    def of_sets(self, names):
+    def of_sets(self, names: Collection[str]) -> EpochDataset:
         if self.task_sets is None:
             return self
         weights, policy = (

@@ -1,5 +1,7 @@
 """Splits training data into the part for the weights and the part for the policy."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,15 +12,15 @@ from keras_mtl.data.source import Source, input_sets, task_sets
 
 
 def search_split(
-    data,
-    policy_fraction=0.5,
+    data: Any,
+    policy_fraction: float = 0.5,
     *,
-    mixed=False,
-    batch_size=None,
-    shuffle=True,
-    seed=0,
-    shuffle_buffer=10_000,
-):
+    mixed: bool = False,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    shuffle_buffer: int = 10_000,
+) -> SearchDataset:
     """Splits examples into a half for the weights and one for the policy of a search model.
 
     Gates that are trained on the examples that the weights have fitted choose too much capacity,

@@ -1,8 +1,12 @@
 """A backbone as data: the calls of a functional Keras model, in order, and the units they form."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -42,19 +46,19 @@ class Call:
     outputs: tuple
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[Value, ...]:
         """Flat tuple of the `Value`s that the call reads."""
         flat = keras.tree.flatten((self.args, self.kwargs))
         return tuple(x for x in flat if isinstance(x, Value))
 
     @property
-    def first_input(self):
+    def first_input(self) -> Value | None:
         """The `Value` of the operation's first argument, by position or by name; or `None`."""
         named = [self.kwargs.get("inputs"), self.kwargs.get("query"), *self.kwargs.values()]
         flat = [x for x in keras.tree.flatten([*self.args, *named]) if isinstance(x, Value)]
         return flat[0] if flat else None
 
-    def replay(self, operation, tensor_of):
+    def replay(self, operation: Callable[..., Any], tensor_of: Callable[[Value], Any]) -> Any:
         """Calls `operation` as the original was called; `tensor_of(value)` gives its tensors."""
 
         def replace(x):
@@ -82,13 +86,15 @@ class BackboneGraph:
     output: Value
     backbone: keras.Model
 
-    def spec(self, value):
+    def spec(self, value: Value) -> keras.KerasTensor:
         """The `keras.KerasTensor` (shape and type) of a `Value`."""
         if value.node == INPUT:
             return self.inputs[value.output]
         return self.calls[value.node].outputs[value.output]
 
-    def ancestors(self, values, inside=None):
+    def ancestors(
+        self, values: Iterable[Value], inside: Collection[int] | None = None
+    ) -> list[int]:
         """Indices of the calls on which values depend, in order.
 
         Args:
@@ -97,7 +103,12 @@ class BackboneGraph:
         """
         return sorted(_behind(self.calls, values, inside)[0])
 
-    def run(self, values, layer_of, calls=None):
+    def run(
+        self,
+        values: Mapping[Value, Any],
+        layer_of: Callable[[Call], Callable],
+        calls: Iterable[int] | None = None,
+    ) -> dict[Value, Any]:
         """Runs calls of the backbone one after another.
 
         Args:
@@ -116,19 +127,19 @@ class BackboneGraph:
                 known[Value(index, i)] = tensor
         return known
 
-    def pack_inputs(self, inputs):
+    def pack_inputs(self, inputs: Sequence[Any]) -> Any:
         """Packs a flat list of inputs into the structure that the backbone takes."""
         if isinstance(self.backbone, keras.Sequential):
             return inputs[0]
         return keras.tree.pack_sequence_as(self.backbone.input, inputs)
 
     @property
-    def features(self):
+    def features(self) -> keras.KerasTensor:
         """Shape and type of the backbone's output."""
         return self.spec(self.output)
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A short hash of the calls: classes, settings, shapes; not weights, names or seeds."""
         text = [[list(x.shape), str(x.dtype)] for x in self.inputs]
         text += [
@@ -163,7 +174,7 @@ def _settings(operation):
         return None
 
 
-def read(backbone):
+def read(backbone: keras.Model) -> BackboneGraph:
     """Reads a functional backbone into a `BackboneGraph`, with public Keras names only.
 
     The model is replayed by `keras.models.clone_model` with stand-ins for its operations, so that
@@ -196,7 +207,7 @@ def read(backbone):
     return BackboneGraph(backbone.name, specs, calls, output, backbone)
 
 
-def needed_inputs(network):
+def needed_inputs(network: keras.Model) -> list[tuple[int, ...]]:
     """Which inputs every output of a functional model depends on.
 
     Args:
@@ -334,7 +345,7 @@ class _Reader:
         return self.replay(model, inputs, f"{self.key(model, prefix)}.", shapes)
 
 
-def is_functional(model):
+def is_functional(model: Any) -> bool:
     """Whether `model` is a functional model (or a built `Sequential`), which can be opened."""
     return isinstance(model, _Functional) or (isinstance(model, keras.Sequential) and model.built)
 

@@ -1,11 +1,19 @@
 """ChannelSelection: the channels that each task needs of every call, under given masks."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_mtl.errors import ArchitectureError
 from keras_mtl.graph.channels import channels_of, pruned
 from keras_mtl.graph.costs import flops
 from keras_mtl.graph.places import NoPlaceError, place_of
+
+if TYPE_CHECKING:
+    from keras_mtl.graph.backbone_graph import BackboneGraph, Value
 
 
 class ChannelSelection:
@@ -25,7 +33,7 @@ class ChannelSelection:
         ArchitectureError: when an operator cannot be masked, or has another number of channels.
     """
 
-    def __init__(self, graph, masks):
+    def __init__(self, graph: BackboneGraph, masks: Mapping[str, Mapping[str, str]]) -> None:
         self.graph = graph
         self.at, self._outputs, self._inputs = {}, {}, {}
         for key, by_task in masks.items():
@@ -39,28 +47,28 @@ class ChannelSelection:
     def __bool__(self):
         return bool(self.at)
 
-    def mask(self, task, value):
+    def mask(self, task: str, value: Value) -> str | None:
         """The mask that a task puts on a value; `None` where it uses all of it."""
         mask = self.at.get(value, {}).get(task, "")
         return mask if "0" in mask else None
 
-    def outputs(self, task, index):
+    def outputs(self, task: str, index: int) -> np.ndarray | None:
         """Boolean array: the output channels that a task needs of a call; `None`: all."""
         mask = self._outputs.get(index, {}).get(task, "")
         return kept(mask) if "0" in mask else None
 
-    def inputs(self, task, index):
+    def inputs(self, task: str, index: int) -> np.ndarray | None:
         """Boolean array: the input channels that a task needs of a call; `None`: all."""
         by_task, repeats = self._inputs.get(index, ({}, 1))
         mask = by_task.get(task, "")
         return np.tile(kept(mask), repeats) if "0" in mask else None
 
-    def reads_nothing(self, task, index):
+    def reads_nothing(self, task: str, index: int) -> bool:
         """Whether a task uses none of the channels that a call reads."""
         by_task, _ = self._inputs.get(index, ({}, 1))
         return task in by_task and "1" not in by_task[task]
 
-    def touches(self, index):
+    def touches(self, index: int) -> bool:
         """Whether some of the masks cut a call."""
         return index in self._outputs or index in self._inputs
 

@@ -1,5 +1,7 @@
 """How layers hang on channels: which axes of their weights, and what keeps channels apart."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ class Channels:
     axes: Mapping = dataclasses.field(default_factory=dict)
 
 
-def channels_of(operation):
+def channels_of(operation: keras.Operation) -> Channels | None:
     """The `Channels` of an operation; `None` where its channels cannot be cut."""
     if not isinstance(operation, layers.Layer):
         keras_own = type(operation).__module__.startswith("keras.")

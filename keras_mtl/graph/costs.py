@@ -8,6 +8,8 @@ layers are in `layer_costs.py`.
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -35,7 +37,7 @@ _TABLE = LayerTable()
 _WARNED: set = set()
 
 
-def register_flops(layer_class):
+def register_flops(layer_class: type[keras.layers.Layer] | str) -> Callable[..., Any]:
     """Decorates the function that prices one layer class.
 
     The function is called as `function(layer, inputs, outputs)`, where `inputs` and `outputs` are
@@ -76,7 +78,11 @@ def register_flops(layer_class):
     return store
 
 
-def flops(operation, inputs, outputs):
+def flops(
+    operation: keras.Operation,
+    inputs: Sequence[Sequence[int | None]],
+    outputs: Sequence[Sequence[int | None]],
+) -> int:
     """FLOPs of one call of a Keras operation at batch size 1.
 
     FLOPs = 2 x multiply-adds of weighted operators and of attention products; normalisation,
@@ -122,7 +128,7 @@ def flops(operation, inputs, outputs):
     return int(function(operation, inputs, outputs))
 
 
-def parameters(operation):
+def parameters(operation: keras.Operation) -> int:
     """Number of scalars in the weights of a layer, trainable or not; 0 for a plain operation.
 
     A layer that is not built yet has no weights and counts 0.

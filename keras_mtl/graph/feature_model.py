@@ -1,13 +1,21 @@
 """One model with the outputs of several layers of another, whose layers stay as they are."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 from keras import ops
 
 from keras_mtl.errors import UnsupportedBackboneError, suggestion
 from keras_mtl.graph.backbone_graph import INPUT, Value, is_functional, read
 
+if TYPE_CHECKING:
+    from keras_mtl.graph.backbone_graph import BackboneGraph
 
-def feature_model(model, locations):
+
+def feature_model(model: keras.Model, locations: Sequence[str]) -> FeatureModel:
     """A model from a network's flat inputs to the outputs of its layers at some locations.
 
     Args:
@@ -83,14 +91,14 @@ class FeatureModel(keras.Model):
         values: list of `Value`.
     """
 
-    def __init__(self, graph, values):
+    def __init__(self, graph: BackboneGraph, values: Sequence[Value]) -> None:
         super().__init__(name=f"{graph.name}.features", autocast=False)
         self.specs = graph.inputs
         self._wanted = tuple(values)
         self._graph = graph
         self.compile(jit_compile=False)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         given = {
             Value(INPUT, i): ops.convert_to_tensor(tensor, dtype=spec.dtype)
             for i, (tensor, spec) in enumerate(zip(inputs, self.specs, strict=True))

@@ -1,9 +1,16 @@
 """The stages nearest to the input, which tasks may share without training them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from keras_mtl.graph.units import find_units
 
+if TYPE_CHECKING:
+    from keras_mtl.graph.backbone_graph import BackboneGraph
 
-def first_stages(graph, share):
+
+def first_stages(graph: BackboneGraph, share: float) -> set[int]:
     """Indices of the calls in the first stages of a backbone.
 
     Args:

@@ -1,7 +1,10 @@
 """What a search may do with an operator: one table by layer class, and the geometry of a skip."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from typing import Any, Literal
 
 import keras
 from keras import layers
@@ -31,7 +34,13 @@ class Support:
     why: str = ""
 
 
-def register_operator(layer_class=None, *, own=True, skip=True, why=""):
+def register_operator(
+    layer_class: type[keras.layers.Layer] | str | None = None,
+    *,
+    own: bool = True,
+    skip: bool = True,
+    why: str = "",
+) -> Any:
     """Says what a search may do with the operators of a layer class.
 
     It also holds for subclasses without an entry of their own, and takes the place of an earlier
@@ -68,7 +77,7 @@ def register_operator(layer_class=None, *, own=True, skip=True, why=""):
     return layer_class
 
 
-def support(layer):
+def support(layer: keras.Operation) -> Support:
     """What a search may do with a layer.
 
     Args:
@@ -98,7 +107,9 @@ def support(layer):
     return Support(own=False, skip=False, why="has no weights")
 
 
-def skip_kind(layer, source, target):
+def skip_kind(
+    layer: keras.Operation, source: Any, target: Any
+) -> tuple[Literal["identity", "projection"] | None, str]:
     """How an operator can be skipped: what takes the place of its output.
 
     The skip begins with the operator's first input; of attention, that is the query.

@@ -14,14 +14,20 @@ A mask stands behind everything that keeps channels apart (bias, normalisation, 
 depthwise convolution), so that a masked channel is exactly 0 for what reads it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_mtl.graph.backbone_graph import Value
 from keras_mtl.graph.channels import channels_of, is_elementwise, keeps_zero
 from keras_mtl.graph.units import find_units, is_weighted
+
+if TYPE_CHECKING:
+    from keras_mtl.graph.backbone_graph import BackboneGraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +58,7 @@ class NoPlaceError(ValueError):
     """The channels of an operator cannot be masked; the message says why."""
 
 
-def find_places(graph):
+def find_places(graph: BackboneGraph) -> tuple[Place, ...]:
     """All operators of a backbone whose channels can be masked.
 
     Args:
@@ -74,13 +80,13 @@ def find_places(graph):
     return tuple(found for found in _traced(graph).values() if isinstance(found, Place))
 
 
-def no_places(graph):
+def no_places(graph: BackboneGraph) -> dict[str, str]:
     """Why the other operators of a backbone cannot be masked: key -> reason."""
     found = {key: str(why) for key, why in _traced(graph).items() if not isinstance(why, Place)}
     return {key: why for key, why in found.items() if why != _NO_OPERATOR}
 
 
-def alternate_places(graph):
+def alternate_places(graph: BackboneGraph) -> tuple[Place, ...]:
     """The places after every other operator: the first of each pair.
 
     Between two masks lies an operator whose outputs are not masked: with disjoint masks after every
@@ -118,7 +124,7 @@ def alternate_places(graph):
     return tuple(chosen[operator] for operator in sorted(chosen))
 
 
-def place_of(graph, key):
+def place_of(graph: BackboneGraph, key: str) -> Place:
     """The `Place` of an operator by its key; raises `NoPlaceError` where there is none."""
     (index, *_) = [call.index for call in graph.calls if call.key == key] or [None]
     if index is None:

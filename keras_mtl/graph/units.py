@@ -1,12 +1,18 @@
 """Units: the stretches of a backbone that are chosen as one piece."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_mtl.architecture import GRANULARITIES
 from keras_mtl.graph.backbone_graph import INPUT, Value
 from keras_mtl.graph.operators import skip_kind, support
+
+if TYPE_CHECKING:
+    from keras_mtl.graph.backbone_graph import BackboneGraph
 
 NORMALISATIONS = (
     keras.layers.BatchNormalization,
@@ -22,12 +28,12 @@ _PADDINGS = (
 )
 
 
-def is_normalisation(operation):
+def is_normalisation(operation: keras.Operation) -> bool:
     """Whether an operation is a normalisation layer, which belongs to the operator before it."""
     return isinstance(operation, NORMALISATIONS)
 
 
-def is_weighted(operation):
+def is_weighted(operation: keras.Operation) -> bool:
     """Whether an operation has weights of the network (fixed input statistics do not count)."""
     return bool(getattr(operation, "weights", ())) and not isinstance(
         operation, keras.layers.Normalization
@@ -73,12 +79,12 @@ class Unit:
     normalises: bool = False
 
     @property
-    def core(self):
+    def core(self) -> Value:
         """The `Value` before the tail: what the operator itself hands on."""
         return Value(self.calls[-1 - len(self.tail)], 0)
 
 
-def context_calls(graph):
+def context_calls(graph: BackboneGraph) -> set[int]:
     """Indices of the calls that compute values from the inputs without weights (masks, rescaling).
 
     Such values are available everywhere; they neither belong to a unit nor block a cut.
@@ -92,7 +98,7 @@ def context_calls(graph):
     return context if graph.output.node not in context else set()
 
 
-def find_units(graph, granularity="block"):
+def find_units(graph: BackboneGraph, granularity: str = "block") -> tuple[Unit, ...]:
     """Cuts a backbone into units.
 
     Args:
@@ -129,7 +135,7 @@ def find_units(graph, granularity="block"):
     return finder.units(groups, finder.unit)
 
 
-def can_project(graph, unit):
+def can_project(graph: BackboneGraph, unit: Unit) -> bool:
     """Whether a 1x1 projection can stand in for a unit: one input, no larger output."""
     if unit.skip is not None or len(unit.inputs) != 1:
         return False

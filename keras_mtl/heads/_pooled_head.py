@@ -1,4 +1,6 @@
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -19,7 +21,9 @@ class PooledHead(keras.layers.Layer):
         **kwargs: Passed to `keras.layers.Layer`.
     """
 
-    def __init__(self, units, dropout, activation, **kwargs):
+    def __init__(
+        self, units: int, dropout: float, activation: str | Callable[..., Any] | None, **kwargs: Any
+    ) -> None:
         if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real):
             raise TypeError(f"`dropout` must be a number. Received: dropout={dropout!r}.")
         if not 0 <= dropout < 1:
@@ -31,7 +35,7 @@ class PooledHead(keras.layers.Layer):
         self.dropout = float(dropout)
         self.activation = keras.activations.get(activation)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 "`inputs` must have a batch axis, any number of spatial axes and a known number "
@@ -47,15 +51,15 @@ class PooledHead(keras.layers.Layer):
         )
         self.dense.build(features)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         spatial = tuple(range(1, len(inputs.shape) - 1))
         features = ops.mean(inputs, axis=spatial) if spatial else inputs
         return self.dense(self.dropout_layer(features, training=training))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             {

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -44,7 +47,15 @@ class ASPP(keras.layers.Layer):
         and Fully Connected CRFs](https://arxiv.org/abs/1606.00915), Section 3.2.
     """
 
-    def __init__(self, filters, *, width=64, rates=(6, 12, 18, 24), size=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        *,
+        width: int = 64,
+        rates: Sequence[int] = (6, 12, 18, 24),
+        size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         filters = check_count("filters", filters)
         width = check_count("width", width)
         rates = check_counts("rates", rates)
@@ -56,7 +67,7 @@ class ASPP(keras.layers.Layer):
         self.rates = rates
         self.size = size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if len(input_shape) != 4 or input_shape[-1] is None:
             raise ValueError(
                 "`inputs` must have the shape (batch, height, width, channels) with a known "
@@ -87,7 +98,7 @@ class ASPP(keras.layers.Layer):
             projection.build((*input_shape[:-1], self.width))
             self.projections.append(projection)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         branches = [
             projection(dilated(inputs))
             for dilated, projection in zip(self.dilated_convolutions, self.projections, strict=True)
@@ -101,11 +112,11 @@ class ASPP(keras.layers.Layer):
         # TensorFlow resizes to float32 whatever comes in.
         return ops.cast(outputs, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         height, width = self.size or tuple(input_shape)[1:3]
         return (input_shape[0], height, width, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             {"filters": self.filters, "width": self.width, "rates": self.rates, "size": self.size}

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from keras_mtl.checks import check_count
@@ -38,12 +41,19 @@ class Classifier(PooledHead):
     (2, 10)
     """
 
-    def __init__(self, num_classes, *, dropout=0.0, activation=None, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dropout: float = 0.0,
+        activation: str | Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         num_classes = check_count("num_classes", num_classes)
         super().__init__(num_classes, dropout, activation, **kwargs)
         self.num_classes = num_classes
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"num_classes": self.num_classes})
         return config

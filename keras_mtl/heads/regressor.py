@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from keras_mtl.checks import check_count
@@ -37,10 +40,17 @@ class Regressor(PooledHead):
     (2, 1)
     """
 
-    def __init__(self, units=1, *, dropout=0.0, activation=None, **kwargs):
+    def __init__(
+        self,
+        units: int = 1,
+        *,
+        dropout: float = 0.0,
+        activation: str | Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(check_count("units", units), dropout, activation, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"units": self.units})
         return config

@@ -1,6 +1,7 @@
 """The base of every layer that owns policy variables."""
 
 import abc
+from typing import Any
 
 import keras
 
@@ -14,5 +15,5 @@ class ArchitectureLayer(keras.layers.Layer, abc.ABC):
 
     @property
     @abc.abstractmethod
-    def architecture_variables(self):
+    def architecture_variables(self) -> list[Any]:
         """List of the trainable policy variables that this layer owns."""

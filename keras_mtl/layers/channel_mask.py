@@ -1,5 +1,7 @@
 """ChannelMask: sets channels to zero."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,14 +37,14 @@ class ChannelMask(keras.layers.Layer):
     https://arxiv.org/abs/1908.04339), Section 3.
     """
 
-    def __init__(self, mask, **kwargs):
+    def __init__(self, mask: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(mask, str) or not mask or set(mask) - {"0", "1"}:
             raise ValueError(f"`mask` must be a text of 0 and 1. Received: mask={mask!r}.")
         self.mask = mask
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if input_shape[-1] != len(self.mask):
             raise ValueError(
                 f"`inputs` must have {len(self.mask)} channels on the last axis, as the mask has. "
@@ -50,12 +52,12 @@ class ChannelMask(keras.layers.Layer):
             )
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         used = ops.convert_to_tensor([bit == "1" for bit in self.mask], dtype="bool")
         return ops.where(used, inputs, ops.zeros_like(inputs))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mask": self.mask}

@@ -1,5 +1,8 @@
 """CrossStitch: every column's features become a learned mixture of all columns'."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -51,14 +54,16 @@ class CrossStitch(keras.layers.Layer):
         equation 1.
     """
 
-    def __init__(self, num_tasks, own=0.9, *, per_channel=True, **kwargs):
+    def __init__(
+        self, num_tasks: int, own: float = 0.9, *, per_channel: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_tasks = check_count("num_tasks", num_tasks)
         self.own = share("own", own)
         self.per_channel = per_channel
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         channels = shapes_of_columns(self.num_tasks, input_shape)[-1]
         first = own_and_others(self.num_tasks, self.own)
         if self.per_channel:
@@ -66,7 +71,7 @@ class CrossStitch(keras.layers.Layer):
         self.mixing = self.add_weight(name="mixing", shape=first.shape, initializer=constant(first))
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         mixing = ops.convert_to_tensor(self.mixing)
         return [
             total(mixing[i, j] * tensor for j, tensor in enumerate(inputs))
@@ -74,7 +79,7 @@ class CrossStitch(keras.layers.Layer):
         ]
 
     @staticmethod
-    def costs(shape, num_tasks, *, per_channel=True):
+    def costs(shape: Sequence[Any], num_tasks: int, *, per_channel: bool = True) -> tuple[int, int]:
         """Parameters and FLOPs of a unit, without building it.
 
         It multiplies element by element and adds, which counts 0 FLOPs everywhere in this library
@@ -90,10 +95,10 @@ class CrossStitch(keras.layers.Layer):
         """
         return num_tasks**2 * (shape[-1] if per_channel else 1), 0
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return [tuple(shape) for shape in input_shape]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(num_tasks=self.num_tasks, own=self.own, per_channel=self.per_channel)
         return config

@@ -1,8 +1,12 @@
 """GumbelGate: a trainable categorical choice, relaxed by the Gumbel-softmax."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_mtl.layers.architecture_layer import ArchitectureLayer
 
@@ -51,7 +55,16 @@ class GumbelGate(ArchitectureLayer):
         [AdaShare](https://arxiv.org/abs/1911.12423), equations 1 and 2.
     """
 
-    def __init__(self, shape, num_choices=2, *, pinned=True, initial=0.0, available=None, **kwargs):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_choices: int = 2,
+        *,
+        pinned: bool = True,
+        initial: Any = 0.0,
+        available: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if num_choices < 2:
@@ -78,7 +91,7 @@ class GumbelGate(ArchitectureLayer):
         self.available = available
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         scalar = isinstance(self.initial, (int, float))
         first = [self.initial] * self.num_choices if scalar else list(self.initial)
         if self.pinned:
@@ -98,10 +111,10 @@ class GumbelGate(ArchitectureLayer):
         self.built = True
 
     @property
-    def architecture_variables(self):
+    def architecture_variables(self) -> list[Any]:
         return [self.logits_variable]
 
-    def logits(self):
+    def logits(self) -> Any:
         """All logits, the pinned one included; shape `(*shape, num_choices)`."""
         logits = ops.convert_to_tensor(self.logits_variable)
         if self.pinned:
@@ -110,15 +123,15 @@ class GumbelGate(ArchitectureLayer):
             logits = ops.where(np.array(self.available), logits, -1e9)
         return logits
 
-    def probabilities(self):
+    def probabilities(self) -> Any:
         """The distribution π that is learned; shape `(*shape, num_choices)`."""
         return ops.softmax(self.logits(), axis=-1)
 
-    def log_probabilities(self):
+    def log_probabilities(self) -> Any:
         """log π, exact where π underflows; shape `(*shape, num_choices)`."""
         return ops.log_softmax(self.logits(), axis=-1)
 
-    def call(self, temperature, seed=None, training=False):
+    def call(self, temperature: Any, seed: Any = None, training: bool | None = False) -> Any:
         logits = self.logits()
         if not training:
             return ops.one_hot(ops.argmax(logits, axis=-1), self.num_choices, dtype="float32")
@@ -128,7 +141,7 @@ class GumbelGate(ArchitectureLayer):
         gumbel = -ops.log(-ops.log(uniform))
         return ops.softmax((logits + gumbel) / ops.cast(temperature, "float32"), axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             shape=self.shape,

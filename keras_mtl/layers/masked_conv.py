@@ -1,5 +1,8 @@
 """MaskedConv: a convolution of which every task uses and changes some channels."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
 import keras
 from keras import ops
 
@@ -64,15 +67,15 @@ class MaskedConv(keras.layers.Layer):
 
     def __init__(
         self,
-        layer,
-        forward,
-        backward=None,
+        layer: keras.layers.Layer,
+        forward: Mapping[str, str],
+        backward: Mapping[str, str] | None = None,
         *,
-        backward_inputs=None,
-        normalise=False,
-        activation=None,
-        **kwargs,
-    ):
+        backward_inputs: Mapping[str, str] | None = None,
+        normalise: bool = False,
+        activation: str | Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         known = channels_of(layer) if isinstance(layer, keras.layers.Layer) else None
         if known is None or not any(name.endswith("kernel") for name in known.axes):
@@ -99,7 +102,7 @@ class MaskedConv(keras.layers.Layer):
                     name=f"normalisation_{task}", **options
                 )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if not self.layer.built:
             self.layer.build(input_shape)
         shape = self.layer.compute_output_shape(input_shape)
@@ -116,7 +119,7 @@ class MaskedConv(keras.layers.Layer):
             layer.build(shape)
         self.built = True
 
-    def call(self, inputs, task, training=None):
+    def call(self, inputs: Any, task: str, training: bool | None = None) -> Any:
         if task not in self.use.forward:
             raise ValueError(
                 f"`task` must be one of {list(self.use.forward)}. Received: task={task!r}."
@@ -140,10 +143,10 @@ class MaskedConv(keras.layers.Layer):
             pairs.append((variable, ops.where(free, value, ops.stop_gradient(value))))
         return pairs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "layer": keras.saving.serialize_keras_object(self.layer),
@@ -155,6 +158,6 @@ class MaskedConv(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         layer = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**{**config, "layer": layer})

@@ -1,6 +1,10 @@
 """NDDRFusion: mixes a column's features with those of other columns by a 1x1 convolution."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,7 +82,14 @@ class NDDRFusion(keras.layers.Layer):
         [NDDR-CNN](https://arxiv.org/abs/1801.08297). The papers have maps of one width only.
     """
 
-    def __init__(self, w_own=0.9, *, normalise=True, activation="relu", **kwargs):
+    def __init__(
+        self,
+        w_own: float = 0.9,
+        *,
+        normalise: bool = True,
+        activation: str | Callable[..., Any] | None = "relu",
+        **kwargs: Any,
+    ) -> None:
         # Else the gates would be cast with the features.
         super().__init__(autocast=False, **kwargs)
         self.w_own = share("w_own", w_own)
@@ -86,7 +97,7 @@ class NDDRFusion(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.supports_masking = True
 
-    def build(self, own_shape, sources_shape=()):
+    def build(self, own_shape: Any, sources_shape: Any = ()) -> None:
         own_shape = tuple(own_shape)
         shapes = shapes_of("sources", sources_shape)
         check_that_they_fit("sources", shapes, own_shape)
@@ -109,7 +120,9 @@ class NDDRFusion(keras.layers.Layer):
             self.normalisation.build(own_shape)
         self.built = True
 
-    def call(self, own, sources, gates=None, training=None):
+    def call(
+        self, own: Any, sources: Sequence[Any], gates: Any = None, training: bool | None = None
+    ) -> Any:
         blocks = self._blocks(self._check_call(sources, gates))
         folds = self.normalisation is not None and not training
         if folds:
@@ -164,7 +177,7 @@ class NDDRFusion(keras.layers.Layer):
             blocks.append(block if gate is None else gate * block)
         return blocks
 
-    def pruned(self, keep):
+    def pruned(self, keep: Sequence[bool]) -> NDDRFusion:
         """A layer of the kept sources only, with what this layer has learned.
 
         The other sources' rows are cut out of the kernel, so that the new layer is smaller; its
@@ -213,7 +226,12 @@ class NDDRFusion(keras.layers.Layer):
         return smaller
 
     @staticmethod
-    def costs(own_shape, source_shapes, *, normalise=True):
+    def costs(
+        own_shape: Sequence[Any],
+        source_shapes: Sequence[Sequence[Any]],
+        *,
+        normalise: bool = True,
+    ) -> tuple[int, int]:
         """Parameters and FLOPs of a fusion, without building it.
 
         FLOPs are those of the 1x1 convolution at batch 1, 2 x multiply-adds; resizing, gates,
@@ -242,10 +260,10 @@ class NDDRFusion(keras.layers.Layer):
         statistics = STATISTICS * channels if normalise else 0
         return convolution + statistics, 2 * math.prod(spatial) * convolution
 
-    def compute_output_shape(self, own_shape, sources_shape=()):
+    def compute_output_shape(self, own_shape: Any, sources_shape: Any = ()) -> Any:
         return tuple(own_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             w_own=self.w_own,

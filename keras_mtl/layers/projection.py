@@ -1,5 +1,8 @@
 """Projection: a skip between shapes that differ."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 
@@ -34,14 +37,21 @@ class Projection(keras.layers.Layer):
     TensorShape([1, 3, 3, 8])
     """
 
-    def __init__(self, filters, size=(), *, normalise=True, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        size: Sequence[int | None] = (),
+        *,
+        normalise: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.size = tuple(size)
         self.normalise = normalise
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         spatial = tuple(input_shape[1:-1])
         fits = len(spatial) == len(self.size) and all(
             m is None or (n is not None and 1 <= m <= n)
@@ -68,24 +78,24 @@ class Projection(keras.layers.Layer):
             self.normalisation.build((*input_shape[:-1], self.filters))
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         # A strided 1x1 convolution reads every n-th position.
         outputs = self.convolution(inputs[(slice(None), *self.taken)])
         if self.normalisation is None:
             return outputs
         return self.normalisation(outputs, training=training)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         if previous_mask is None:
             return None
         axes = len(previous_mask.shape) - 1
         return previous_mask[(slice(None), *self.taken[:axes])]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         spatial = zip(input_shape[1:-1], self.size, strict=True)
         return (input_shape[0], *(n if m is None else m for n, m in spatial), self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(filters=self.filters, size=self.size, normalise=self.normalise)
         return config

@@ -1,5 +1,7 @@
 """SelectOrSkip: mixes a block's output with its shortcut by a decision."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -32,11 +34,11 @@ class SelectOrSkip(keras.layers.Layer):
         [AdaShare](https://arxiv.org/abs/1911.12423), section 3.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if any(tuple(shape) != tuple(input_shape[0]) for shape in input_shape):
             raise ValueError(
                 "`inputs` must be a list of tensors of one shape. "
@@ -44,7 +46,7 @@ class SelectOrSkip(keras.layers.Layer):
             )
         super().build(input_shape)
 
-    def call(self, inputs, decision):
+    def call(self, inputs: Any, decision: Any) -> Any:
         if not isinstance(decision, (tuple, list)):
             decision = ops.convert_to_tensor(decision)
         mixed = None
@@ -54,8 +56,8 @@ class SelectOrSkip(keras.layers.Layer):
             mixed = tensor if mixed is None else mixed + tensor
         return mixed
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask[0] if isinstance(mask, (list, tuple)) else mask
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape[0]

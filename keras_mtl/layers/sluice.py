@@ -1,5 +1,7 @@
 """Sluice: every subspace of every column becomes a learned mixture of all subspaces of all."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
@@ -83,8 +85,15 @@ class Sluice(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_tasks, subspaces=2, *, own=0.9, initial="own", orthogonality=0.0, **kwargs
-    ):
+        self,
+        num_tasks: int,
+        subspaces: int = 2,
+        *,
+        own: float = 0.9,
+        initial: Literal["own", "balanced", "biased"] = "own",
+        orthogonality: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if initial not in INITIAL:
             raise ValueError(f"`initial` must be one of {INITIAL}. Received: initial={initial!r}.")
@@ -95,7 +104,7 @@ class Sluice(keras.layers.Layer):
         self.orthogonality = not_negative("orthogonality", orthogonality)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         channels = shapes_of_columns(self.num_tasks, input_shape)[-1]
         if channels < self.subspaces:
             raise ValueError(
@@ -120,7 +129,7 @@ class Sluice(keras.layers.Layer):
         prefers = preferred[:, None, None, None] == np.arange(self.subspaces)
         return np.broadcast_to(np.where(prefers, BIAS, 1 - BIAS), shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         alpha = ops.convert_to_tensor(self.alpha)
         parts = [split(tensor, self.subspaces) for tensor in inputs]
         if self.orthogonality:
@@ -139,7 +148,7 @@ class Sluice(keras.layers.Layer):
         return outputs
 
     @staticmethod
-    def costs(num_tasks, subspaces=2):
+    def costs(num_tasks: int, subspaces: int = 2) -> tuple[int, int]:
         """Parameters and FLOPs of a unit, without building it; the shape of the maps is no matter.
 
         It multiplies element by element and adds, which counts 0 FLOPs everywhere in this library
@@ -154,10 +163,10 @@ class Sluice(keras.layers.Layer):
         """
         return (num_tasks * subspaces) ** 2, 0
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return [tuple(shape) for shape in input_shape]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             num_tasks=self.num_tasks,

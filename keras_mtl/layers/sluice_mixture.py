@@ -1,5 +1,7 @@
 """SluiceMixture: what a task's head sees is a learned mixture of its column's layers."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -57,13 +59,13 @@ class SluiceMixture(keras.layers.Layer):
         parameters. First values are those of the authors' program: 0.9 for the last.
     """
 
-    def __init__(self, num_places, *, last=0.9, **kwargs):
+    def __init__(self, num_places: int, *, last: float = 0.9, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_places = check_count("num_places", num_places)
         self.last = share("last", last)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         shapes = shapes_of("inputs", input_shape)
         if len(shapes) != self.num_places:
             raise ValueError(
@@ -78,7 +80,7 @@ class SluiceMixture(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         beta = ops.convert_to_tensor(self.beta)
         *spatial, channels = inputs[-1].shape[1:]
         return total(
@@ -87,7 +89,7 @@ class SluiceMixture(keras.layers.Layer):
         )
 
     @staticmethod
-    def costs(num_places):
+    def costs(num_places: int) -> tuple[int, int]:
         """Parameters and FLOPs of a mixture; FLOPs are 0, as those of `Sluice`.
 
         Args:
@@ -98,13 +100,13 @@ class SluiceMixture(keras.layers.Layer):
         """
         return num_places, 0
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         return previous_mask[-1] if isinstance(previous_mask, (list, tuple)) else previous_mask
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(num_places=self.num_places, last=self.last)
         return config

@@ -1,5 +1,7 @@
 """Random numbers that are a pure function of (seed, step)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -23,12 +25,12 @@ class StepSeed(keras.random.SeedGenerator):
     (True, False)
     """
 
-    def __init__(self, seed, step):
+    def __init__(self, seed: int, step: Any) -> None:
         # Without the base's: that would make a state, here and in every traced function.
         self.seed = seed % 2**31
         self.step = step
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Any:
         # JAX takes nothing but uint32; on TensorFlow other numbers would follow from it.
         dtype = "uint32" if keras.backend.backend() == "jax" else "int32"
         seed = ops.convert_to_tensor(self.seed, dtype=dtype)

@@ -1,6 +1,8 @@
 """TaskAttention: what one task sees of a shared trunk, through a learned mask."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -66,12 +68,12 @@ class TaskAttention(keras.layers.Layer):
         equations 1 and 2.
     """
 
-    def __init__(self, reduction=4, **kwargs):
+    def __init__(self, reduction: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reduction = check_count("reduction", reduction)
         self.supports_masking = True
 
-    def build(self, features_shape, read_shape, previous_shape=None):
+    def build(self, features_shape: Any, read_shape: Any, previous_shape: Any = None) -> None:
         check_that_they_fit("read", [tuple(read_shape)], tuple(features_shape))
         *unknown, channels = (None,) * (len(features_shape) - 1) + (features_shape[-1],)
         inner, width = max(channels // self.reduction, 1), read_shape[-1]
@@ -118,7 +120,9 @@ class TaskAttention(keras.layers.Layer):
         layer.build(shape)
         return layer
 
-    def call(self, features, read, previous=None, training=None):
+    def call(
+        self, features: Any, read: Any, previous: Any = None, training: bool | None = None
+    ) -> Any:
         parts = [resize(read, features.shape[1:-1])]
         if self.extraction:
             for layer, normalisation in zip(
@@ -132,7 +136,13 @@ class TaskAttention(keras.layers.Layer):
         return ops.sigmoid(mask) * features
 
     @staticmethod
-    def costs(features_shape, read_shape, previous_shape=None, *, reduction=4):
+    def costs(
+        features_shape: Sequence[Any],
+        read_shape: Sequence[Any],
+        previous_shape: Sequence[Any] | None = None,
+        *,
+        reduction: int = 4,
+    ) -> tuple[int, int]:
         """Parameters and FLOPs of a mask, without building it.
 
         FLOPs are those of the convolutions at batch 1, 2 x multiply-adds, as in
@@ -170,10 +180,12 @@ class TaskAttention(keras.layers.Layer):
         parameters += convolutions + STATISTICS * (inner + channels)
         return parameters, 2 * (work + convolutions * math.prod(spatial))
 
-    def compute_output_shape(self, features_shape, read_shape, previous_shape=None):
+    def compute_output_shape(
+        self, features_shape: Any, read_shape: Any, previous_shape: Any = None
+    ) -> Any:
         return tuple(features_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "reduction": self.reduction}
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -15,16 +17,16 @@ class WeightedMean(keras.metrics.Metric):
         dtype: The dtype of the result; computations are in float32.
     """
 
-    def __init__(self, name, dtype=None):
+    def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.total = self.add_variable((), "zeros", dtype=ACCUMULATOR_DTYPE, name="total")
         self.count = self.add_variable((), "zeros", dtype=ACCUMULATOR_DTYPE, name="count")
 
-    def measure(self, y_true, y_pred):
+    def measure(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         """Return the number of each label and a boolean mask of the labels that are present."""
         raise NotImplementedError
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         values, present = self.measure(y_true, y_pred)
         weights = label_weights(sample_weight, present)
         values = ops.cast(values, ACCUMULATOR_DTYPE)
@@ -33,5 +35,5 @@ class WeightedMean(keras.metrics.Metric):
         self.total.assign_add(ops.sum(weighted))
         self.count.assign_add(ops.sum(weights))
 
-    def result(self):
+    def result(self) -> Any:
         return ops.cast(ratio(self.total, self.count), self.dtype)

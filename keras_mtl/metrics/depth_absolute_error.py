@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -36,9 +38,9 @@ class DepthAbsoluteError(WeightedMean):
 
     lower_is_better = True
 
-    def __init__(self, *, name="absolute_error", dtype=None):
+    def __init__(self, *, name: str = "absolute_error", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def measure(self, y_true, y_pred):
+    def measure(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         labels, predictions, present = depth_labels(y_true, y_pred)
         return ops.abs(predictions - labels), present

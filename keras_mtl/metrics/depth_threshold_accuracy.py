@@ -1,4 +1,5 @@
 import numbers
+from typing import Any
 
 import keras
 from keras import ops
@@ -43,7 +44,7 @@ class DepthThresholdAccuracy(WeightedMean):
 
     lower_is_better = False
 
-    def __init__(self, power=1, *, name=None, dtype=None):
+    def __init__(self, power: int = 1, *, name: str | None = None, dtype: Any = None) -> None:
         if isinstance(power, bool) or not isinstance(power, numbers.Integral):
             raise TypeError(f"`power` must be an integer. Received: power={power!r}.")
         if power < 1:
@@ -51,14 +52,14 @@ class DepthThresholdAccuracy(WeightedMean):
         super().__init__(name=name or f"delta_{power}", dtype=dtype)
         self.power = int(power)
 
-    def measure(self, y_true, y_pred):
+    def measure(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         labels, predictions, present = depth_labels(y_true, y_pred)
         factor = 1.25**self.power
         # Products instead of quotients: a prediction of zero or below fails the first test.
         near = ops.logical_and(labels < factor * predictions, predictions < factor * labels)
         return ops.cast(near, "float32"), present
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"power": self.power})
         return config

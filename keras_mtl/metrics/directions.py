@@ -1,6 +1,7 @@
 """Which metrics are better when they are smaller."""
 
 import re
+from collections.abc import Collection
 
 import keras
 
@@ -89,7 +90,7 @@ def known_direction(name, tasks=()):
     return None
 
 
-def lower_is_better(name, *, tasks=()):
+def lower_is_better(name: str, *, tasks: Collection[str] = ()) -> bool:
     """Return whether a metric of this name is better when it is smaller.
 
     Known are the names and class names of all metrics and losses of Keras (but for dice and

@@ -1,4 +1,5 @@
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,7 +57,14 @@ class MeanIoU(keras.metrics.Metric):
 
     lower_is_better = False
 
-    def __init__(self, num_classes, *, ignore=None, name="mean_iou", dtype=None):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        ignore: int | None = None,
+        name: str = "mean_iou",
+        dtype: Any = None,
+    ) -> None:
         if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral):
             raise TypeError(
                 f"`num_classes` must be an integer. Received: num_classes={num_classes!r}."
@@ -76,7 +84,7 @@ class MeanIoU(keras.metrics.Metric):
             name="confusion_matrix",
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_pred = ops.convert_to_tensor(y_pred)
         if y_pred.shape[-1] != self.num_classes:
             raise ValueError(
@@ -94,7 +102,7 @@ class MeanIoU(keras.metrics.Metric):
         )
         self.confusion_matrix.assign_add(ops.reshape(counts, (self.num_classes, self.num_classes)))
 
-    def result(self):
+    def result(self) -> Any:
         matrix = ops.convert_to_tensor(self.confusion_matrix)
         intersection = ops.diagonal(matrix)
         union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - intersection
@@ -103,7 +111,7 @@ class MeanIoU(keras.metrics.Metric):
         count = ops.sum(ops.cast(occurs, ACCUMULATOR_DTYPE))
         return ops.cast(ratio(ops.sum(scores), count), self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"num_classes": self.num_classes, "ignore": self.ignore})
         return config

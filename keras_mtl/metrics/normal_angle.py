@@ -1,5 +1,6 @@
 import math
 import numbers
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -55,7 +56,14 @@ class NormalAngle(WeightedMean):
     0.5
     """
 
-    def __init__(self, statistic="mean", *, degrees=None, name=None, dtype=None):
+    def __init__(
+        self,
+        statistic: Literal["mean", "median", "within"] = "mean",
+        *,
+        degrees: float | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         if statistic not in STATISTICS:
             raise ValueError(
                 f"`statistic` must be one of {STATISTICS}. Received: statistic={statistic!r}."
@@ -88,17 +96,17 @@ class NormalAngle(WeightedMean):
             )
 
     @property
-    def lower_is_better(self):
+    def lower_is_better(self) -> bool:
         """Whether a smaller result is a better one."""
         return self.statistic != "within"
 
-    def measure(self, y_true, y_pred):
+    def measure(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         angles, present = _angles(y_true, y_pred)
         if self.statistic == "within":
             return ops.cast(angles < self.degrees, "float32"), present
         return angles, present
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         super().update_state(y_true, y_pred, sample_weight)
         if self.statistic != "median":
             return
@@ -114,7 +122,7 @@ class NormalAngle(WeightedMean):
             )
         )
 
-    def result(self):
+    def result(self) -> Any:
         if self.statistic != "median":
             return super().result()
         cumulated = ops.cumsum(self.histogram)
@@ -122,7 +130,7 @@ class NormalAngle(WeightedMean):
         centre = (ops.cast(ops.argmax(reached), "float32") + 0.5) / BINS_PER_DEGREE
         return ops.cast(ops.where(cumulated[-1] > 0, centre, float("nan")), self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"statistic": self.statistic, "degrees": self.degrees})
         return config

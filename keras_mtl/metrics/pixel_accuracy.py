@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -40,16 +42,18 @@ class PixelAccuracy(WeightedMean):
 
     lower_is_better = False
 
-    def __init__(self, *, ignore=None, name="pixel_accuracy", dtype=None):
+    def __init__(
+        self, *, ignore: int | None = None, name: str = "pixel_accuracy", dtype: Any = None
+    ) -> None:
         ignore = validate_ignore(ignore)
         super().__init__(name=name, dtype=dtype)
         self.ignore = ignore
 
-    def measure(self, y_true, y_pred):
+    def measure(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         labels, predictions, present = class_labels(y_true, y_pred, self.ignore)
         return ops.cast(labels == predictions, "float32"), present
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update({"ignore": self.ignore})
         return config

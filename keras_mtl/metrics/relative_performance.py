@@ -1,7 +1,10 @@
 """How much better multi-task results are than those of single-task models."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +24,12 @@ class RelativePerformance:
     total: float
 
 
-def relative_performance(result, baseline, *, lower_is_better=None):
+def relative_performance(
+    result: Mapping[str, Mapping[str, Any]],
+    baseline: Mapping[str, Mapping[str, Any]],
+    *,
+    lower_is_better: Mapping[str, bool] | None = None,
+) -> RelativePerformance:
     """Compare a multi-task result with the results of single-task models.
 
     With `M` a metric of the result and `B` the same metric of the baseline, the relative

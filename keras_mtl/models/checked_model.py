@@ -1,6 +1,8 @@
 """CheckedModel: data for `fit`, `evaluate` and `predict`, looked at before anything moves."""
 
 import contextlib
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,12 +33,21 @@ class CheckedModel(IdentifiedModel):
     Subclasses have `tasks`, `input_sets`, `input_specs` and `output_specs`.
     """
 
-    def __init__(self, name=None):
+    def __init__(self, name: str | None = None) -> None:
         super().__init__(name=name)
         self._evaluating = False  # which rows Keras asks for after the last batch
         self._said_what_is_ignored = False
 
-    def fit(self, x=None, y=None, *, sample_weight=None, epochs=1, callbacks=None, **options):
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        epochs: int = 1,
+        callbacks: Any = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
         """`keras.Model.fit`, with the data checked first and interrupted runs continued.
 
         Args:
@@ -76,7 +87,7 @@ class CheckedModel(IdentifiedModel):
                 options["initial_epoch"] = max(options.get("initial_epoch", 0), first)
             return self._run(x, y, sample_weight, epochs, callbacks, options)
 
-    def prepared(self, x, options):
+    def prepared(self, x: Any, options: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
         """A context in which the model trains on the data of `fit`, which have been checked."""
         return contextlib.nullcontext()
 
@@ -99,15 +110,17 @@ class CheckedModel(IdentifiedModel):
                 **options,
             )
 
-    def check_training_data(self, x, y=None, sample_weight=None):
+    def check_training_data(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Raises `DataError` when the data of `fit` does not fit."""
         self.check_data(x, y, sample_weight)
 
-    def by_set(self, data, options, sample_weight):
+    def by_set(self, data: Mapping[str, Any], options: dict[str, Any], sample_weight: Any) -> Any:
         """Data for `fit` from a dict from input set to its part, and `options` without theirs."""
         return for_training(self, data, options, sample_weight)
 
-    def evaluate(self, x=None, y=None, *, sample_weight=None, **options):
+    def evaluate(
+        self, x: Any = None, y: Any = None, *, sample_weight: Any = None, **options: Any
+    ) -> Any:
         """`keras.Model.evaluate`; `x` alone may also be a dict by input set, as in `fit`."""
         if not options.get("_use_cached_eval_dataset"):
             size = options.pop("batch_size", None) if is_by_set(self, x, y) else None
@@ -121,19 +134,23 @@ class CheckedModel(IdentifiedModel):
         finally:
             self._evaluating = False
 
-    def train_on_batch(self, x, y=None, sample_weight=None, **options):
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any
+    ) -> Any:
         self.check_training_data(x, y, sample_weight)
         batch = map(_tensors, self._own_part(x, y, sample_weight))
         with tensorflow_step.readable_errors(self):
             return super().train_on_batch(*batch, **options)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, **options):
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any
+    ) -> Any:
         self.check_data(x, y, sample_weight)
         batch = map(_tensors, self._own_part(x, y, sample_weight))
         with tensorflow_step.readable_errors(self):
             return super().test_on_batch(*batch, **options)
 
-    def predict(self, x, batch_size=None, **options):
+    def predict(self, x: Any, batch_size: int | None = None, **options: Any) -> dict[str, Any]:
         """`keras.Model.predict`; a dict from task to the predictions.
 
         Where tasks have inputs of their own, a task has as many predictions as its set has
@@ -162,7 +179,7 @@ class CheckedModel(IdentifiedModel):
         sizes = {task: data.num_examples[self.input_sets[task]] for task in found}
         return {task: outputs[: sizes[task]] for task, outputs in found.items()}
 
-    def check_data(self, x, y=None, sample_weight=None):
+    def check_data(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Raises `DataError` when arrays or a dataset do not fit the tasks."""
         if is_by_set(self, x, y):
             x = once(self, x, y, sample_weight)
@@ -214,7 +231,7 @@ class CheckedModel(IdentifiedModel):
             x = x.of_sets(self.input_specs)
         return x.batches() if isinstance(x, JoinedPass) else x, None, sample_weight
 
-    def ignore(self, labels, sets=()):
+    def ignore(self, labels: Collection[str], sets: Collection[str] = ()) -> None:
         """Says, once, what of the data belongs to tasks that are not the model's."""
         if self._said_what_is_ignored or not (labels or sets):
             return

@@ -1,5 +1,10 @@
 """From an Architecture to a trainable network, and to its costs."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 
 from keras_mtl.architecture import SKIP
@@ -18,8 +23,21 @@ from keras_mtl.models.layer_names import check_names_apart
 from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.task import input_sets
 
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
+    from keras_mtl.graph import BackboneGraph
+    from keras_mtl.task import Task
 
-def derive(graph, tasks, architecture, *, seed, source=BACKBONE, name=None):
+
+def derive(
+    graph: BackboneGraph,
+    tasks: Sequence[Task],
+    architecture: Architecture,
+    *,
+    seed: int,
+    source: Any = BACKBONE,
+    name: str | None = None,
+) -> MultiTaskModel:
     """Makes the `MultiTaskModel` of an Architecture.
 
     Args:

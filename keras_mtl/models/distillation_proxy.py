@@ -1,5 +1,10 @@
 """DistillationProxy: scores partitions of channels in a minute, without training the network."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,6 +22,9 @@ from keras_mtl.models.multi_task_model import MultiTaskModel
 from keras_mtl.models.student import Joined, Tail, TaskMask, squared_errors
 from keras_mtl.models.update_scales import scales_of
 from keras_mtl.task import Task, check_tasks
+
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
 
 BATCH = 256  # examples of a batch where nothing is trained
 
@@ -88,19 +96,19 @@ class DistillationProxy(MultiTaskModel):
 
     def __init__(
         self,
-        backbone,
-        tasks,
-        teachers,
+        backbone: keras.Model,
+        tasks: Sequence[Task],
+        teachers: Mapping[str, keras.Model],
         *,
-        frozen=2 / 3,
-        steps=3000,
-        batch_size=4,
-        learning_rate=1.0,
-        initial_weights=None,
-        lower_is_better=None,
-        seed=0,
-        name=None,
-    ):
+        frozen: float = 2 / 3,
+        steps: int = 3000,
+        batch_size: int = 4,
+        learning_rate: float = 1.0,
+        initial_weights: keras.Model | None = None,
+        lower_is_better: Mapping[str, bool] | None = None,
+        seed: int | None = 0,
+        name: str | None = None,
+    ) -> None:
         tasks, seed = check_tasks(tasks), check_seed(seed)
         missing = [task.name for task in tasks if task.name not in teachers]
         if missing:
@@ -134,7 +142,9 @@ class DistillationProxy(MultiTaskModel):
         self._teachers = {t: feature_model(teachers[t], tail.locations()) for t in names}
         self._students = {t: keras.Model(inputs[t], found[-1]) for t, found in blocks.items()}
         self._judge = _judge(graph, tasks, teachers, seed)
-        self.targets, self._held_out, self.teacher_results = None, None, None
+        self.targets: Any = None
+        self._held_out: Any = None
+        self.teacher_results: Any = None
         self._scales = {task: self._scale_variables(task) for task in names}
         self._first = self.get_weights()
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
@@ -144,7 +154,7 @@ class DistillationProxy(MultiTaskModel):
 
     # Teachers' features ---------------------------------------------------------------------------
 
-    def prepare(self, train, validation, limit=3000):
+    def prepare(self, train: Any, validation: Any, limit: int | None = 3000) -> None:
         """Computes the teachers' features, and how well the teachers do on validation data.
 
         Args:
@@ -177,7 +187,7 @@ class DistillationProxy(MultiTaskModel):
 
     # Partitions -----------------------------------------------------------------------------------
 
-    def score(self, architecture, seed=0):
+    def score(self, architecture: Architecture, seed: int | None = 0) -> dict[str, float]:
         """Distils under an architecture's masks, from the first weights.
 
         Args:
@@ -198,7 +208,7 @@ class DistillationProxy(MultiTaskModel):
         self.fit(turns, verbose=0)
         return self.measure()
 
-    def measure(self):
+    def measure(self) -> dict[str, float]:
         """How well the teachers' heads do on what the student gives now; as `score` returns it."""
         finals = {
             task: (_outputs(self._students[task], x), y) for task, (x, y) in self._held_out.items()
@@ -209,7 +219,7 @@ class DistillationProxy(MultiTaskModel):
         ratios = {task: 1.0 + delta / 100 for task, delta in found.per_task.items()}
         return {**ratios, "score": 1.0 + found.total / 100}
 
-    def begin(self, architecture):
+    def begin(self, architecture: Architecture) -> None:
         """Goes back to the first weights, under the masks of an architecture."""
         places = {place.name: place for place in self._tail.places.values()}
         unknown = [name for name in architecture.masks if name not in places]
@@ -232,7 +242,7 @@ class DistillationProxy(MultiTaskModel):
             for key, factor in self._factors(task, changed).items():
                 self._scales[task][key].assign(factor)
 
-    def update_scales(self, task):
+    def update_scales(self, task: str) -> dict[int, Any]:
         return dict(self._scales[task])
 
     def _scale_variables(self, task):

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import zipfile
+from typing import Any
 
 import h5py
 import keras
@@ -19,20 +21,22 @@ class IdentifiedModel(keras.Model):
     Subclasses have `task_names`.
     """
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What a file of weights must agree in: the tasks in order, and what a model adds."""
         return {"tasks": list(self.task_names)}
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What an interrupted training must agree in to be continued, as plain data."""
         return {**self.identity(), "seed": getattr(self, "seed", None)}
 
     @staticmethod
-    def compare(found, own):
+    def compare(found: Any, own: Any) -> Any:
         """The first difference of two identities or settings; see `identity.difference`."""
         return difference(found, own)
 
-    def load_weights(self, filepath, skip_mismatch=False, **options):
+    def load_weights(
+        self, filepath: os.PathLike[str] | str, skip_mismatch: bool = False, **options: Any
+    ) -> None:
         """`keras.Model.load_weights` of a file that this model, or one that agrees, has written.
 
         Args:
@@ -50,14 +54,14 @@ class IdentifiedModel(keras.Model):
             self._check_identity(identity, f"{str(filepath)!r}, ")
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         # The file holds numbers only: the identity goes in as the bytes of its JSON.
         store["identity"] = np.frombuffer(json.dumps(self.identity()).encode(), "uint8")
         for i, state in enumerate(self.seed_states()):
             store[f"seed_state_{i}"] = np.asarray(ops.convert_to_numpy(state))
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         keys = set(store.keys())
         if "identity" in keys:
             self._check_identity(json.loads(np.asarray(store["identity"], "uint8").tobytes()))
@@ -84,7 +88,7 @@ class IdentifiedModel(keras.Model):
                 "`keras_mtl.build(..., initial_weights=model)`."
             )
 
-    def seed_states(self):
+    def seed_states(self) -> list[Any]:
         """Variables with the state of random numbers (Dropout and the like), in a fixed order.
 
         Keras does not save them with a model.

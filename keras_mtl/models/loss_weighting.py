@@ -1,12 +1,19 @@
 """Loss weighting: how the tasks' losses become one number."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_mtl.errors import suggestion
+
+if TYPE_CHECKING:
+    from keras_mtl.task import Task
 
 
 class LossWeighting(keras.layers.Layer):
@@ -16,30 +23,30 @@ class LossWeighting(keras.layers.Layer):
     returns the total. A scheme may own variables; trainable ones are trained with the weights.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         # Losses stay float32 under mixed precision.
         super().__init__(**{"dtype": "float32", **kwargs})
 
-    def setup(self, tasks):
+    def setup(self, tasks: Sequence[Task]) -> None:
         """Makes the variables; called once by `compile` with the model's tasks."""
         self.task_names = tuple(task.name for task in tasks)
         self.built = True
 
-    def call(self, losses):
+    def call(self, losses: Mapping[str, Any]) -> Any:
         return sum(losses.values())
 
-    def total(self, losses, present):
+    def total(self, losses: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
         """Like a call, but told which tasks have labels in the step: `present[task]` is 1 or 0."""
         return self(losses)
 
-    def update_scales(self, task):
+    def update_scales(self, task: str) -> dict[int, Any]:
         """What a step of one task may move of the scheme's variables; see `TaskModel`."""
         return {}
 
-    def epoch_ended(self, losses):
+    def epoch_ended(self, losses: Mapping[str, float]) -> None:
         """Hears every epoch's mean losses, a dict from task to float; NaN for one without steps."""
 
-    def factors(self):
+    def factors(self) -> dict[str, float]:
         """Current factor of every task, for people to look at."""
         return {task: 1.0 for task in self.task_names}
 
@@ -63,11 +70,11 @@ class UncertaintyWeighting(LossWeighting):
         [Kendall et al.](https://arxiv.org/abs/1705.07115), equations 7 to 10.
     """
 
-    def __init__(self, regression=None, **kwargs):
+    def __init__(self, regression: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.regression = None if regression is None else list(regression)
 
-    def setup(self, tasks):
+    def setup(self, tasks: Sequence[Task]) -> None:
         super().setup(tasks)
         if self.regression is None:
             kinds = ["crossentropy" not in type(t.loss).__name__.lower() for t in tasks]
@@ -84,14 +91,14 @@ class UncertaintyWeighting(LossWeighting):
             name="log_variances", shape=(len(tasks),), initializer="zeros", autocast=False
         )
 
-    def call(self, losses):
+    def call(self, losses: Mapping[str, Any]) -> Any:
         return sum(self._terms(losses).values())
 
-    def total(self, losses, present):
+    def total(self, losses: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
         # A task that is absent from a step has no say in it.
         return sum(present[task] * term for task, term in self._terms(losses).items())
 
-    def update_scales(self, task):
+    def update_scales(self, task: str) -> dict[int, Any]:
         own = [float(name == task) for name in self.task_names]
         return {id(self.log_variances): np.array(own, "float32")}
 
@@ -102,13 +109,13 @@ class UncertaintyWeighting(LossWeighting):
             for i, (task, loss) in enumerate(losses.items())
         }
 
-    def factors(self):
+    def factors(self) -> dict[str, float]:
         values = ops.convert_to_numpy(ops.exp(-self.log_variances))
         return {
             t: float(s * v) for t, s, v in zip(self.task_names, self.scales, values, strict=True)
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "regression": self.regression}
 
 
@@ -127,7 +134,7 @@ class DynamicWeightAverage(LossWeighting):
         [MTAN, Liu et al.](https://arxiv.org/abs/1803.10704), equation 7.
     """
 
-    def __init__(self, temperature=2.0, **kwargs):
+    def __init__(self, temperature: float = 2.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if temperature <= 0:
             raise ValueError(
@@ -135,17 +142,17 @@ class DynamicWeightAverage(LossWeighting):
             )
         self.temperature = temperature
 
-    def setup(self, tasks):
+    def setup(self, tasks: Sequence[Task]) -> None:
         super().setup(tasks)
         options = {"trainable": False, "autocast": False}
         shape = (len(tasks),)
         self.current = self.add_weight(name="factors", shape=shape, initializer="ones", **options)
         self.last = self.add_weight(name="last_losses", shape=shape, initializer="zeros", **options)
 
-    def call(self, losses):
+    def call(self, losses: Mapping[str, Any]) -> Any:
         return sum(self.current[i] * loss for i, loss in enumerate(losses.values()))
 
-    def epoch_ended(self, losses):
+    def epoch_ended(self, losses: Mapping[str, float]) -> None:
         now = ops.convert_to_tensor([losses[task] for task in self.task_names], dtype="float32")
         last = ops.convert_to_tensor(self.last)
         now = ops.where(ops.isnan(now), last, now)
@@ -160,11 +167,11 @@ class DynamicWeightAverage(LossWeighting):
             self.current.assign(len(losses) * ops.softmax(now / last / self.temperature))
         self.last.assign(now)
 
-    def factors(self):
+    def factors(self) -> dict[str, float]:
         values = ops.convert_to_numpy(self.current)
         return dict(zip(self.task_names, map(float, values), strict=True))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
 
 

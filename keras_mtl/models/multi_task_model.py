@@ -1,5 +1,12 @@
 """MultiTaskModel: a decided architecture as an ordinary functional network."""
 
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import keras
 
 from keras_mtl.architecture import Architecture
@@ -17,6 +24,9 @@ from keras_mtl.models.task_parts import TaskParts
 from keras_mtl.models.task_steps import TaskSteps
 from keras_mtl.models.update_scales import update_scales
 from keras_mtl.task import Task, task_configs
+
+if TYPE_CHECKING:
+    from keras_mtl.fusion import Fusion
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
@@ -47,15 +57,15 @@ class MultiTaskModel(TaskModel):
 
     def __init__(
         self,
-        network,
-        tasks,
-        architecture=None,
-        seed=None,
-        name=None,
+        network: keras.Model,
+        tasks: Sequence[Task],
+        architecture: Architecture | None = None,
+        seed: int | None = None,
+        name: str | None = None,
         *,
-        frozen=(),
-        input_names=None,
-    ):
+        frozen: Sequence[str] = (),
+        input_names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(tasks, name=name)
         self.seed = seed
         self.network = network
@@ -81,7 +91,7 @@ class MultiTaskModel(TaskModel):
             for x, name in zip(tensors, names or [x.name for x in tensors], strict=True)
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         if None in self.input_specs:
             return self.network(inputs, training=training)
         inputs = {
@@ -98,44 +108,44 @@ class MultiTaskModel(TaskModel):
         needed = {name: inputs[name] for name in network.input}
         return network(needed, training=training)
 
-    def needed_sets(self, task):
+    def needed_sets(self, task: str) -> tuple[str | None, ...]:
         return self._parts.input_sets(task)
 
     @property
-    def fusions(self):
+    def fusions(self) -> tuple[Fusion, ...]:
         """What the tasks' paths exchange."""
         return self.architecture.fusions if self.architecture else ()
 
-    def named_layers(self):
+    def named_layers(self) -> dict[str, keras.layers.Layer]:
         """Name -> layer; another model takes its first weights from here."""
         return by_name(self.network.layers)
 
-    def freeze_fixed(self):
+    def freeze_fixed(self) -> None:
         layers = self.named_layers()
         for name in self.frozen:
             layers[name].trainable = False
 
     # Tasks that take turns ----------------------------------------------------------------------
 
-    def compile(self, optimizer="adam", **options):
+    def compile(self, optimizer: Any = "adam", **options: Any) -> None:
         super().compile(optimizer, **options)
         self.task_optimizers = {}
         self._task_steps = TaskSteps(self)
 
     compile.__doc__ = TaskModel.compile.__doc__
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         return config and {**config, "task_optimizers": bool(self.task_optimizers)}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         config = dict(config)
         takes_turns = config.pop("task_optimizers")
         super().compile_from_config(config)
         if takes_turns:
             self._task_steps.make_optimizers()
 
-    def check_training_data(self, x, y=None, sample_weight=None):
+    def check_training_data(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         masks = self.architecture.masks.values() if self.architecture is not None else ()
         if isinstance(x, SampledDataset):
             check_turns(self, x)
@@ -147,7 +157,7 @@ class MultiTaskModel(TaskModel):
             )
         super().check_training_data(x, y, sample_weight)
 
-    def prepared(self, x, options):
+    def prepared(self, x: Any, options: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
         if not isinstance(x, SampledDataset) or not self.compiled:
             return super().prepared(x, options)
         return self._task_steps.taking_turns(x, bool(options.get("verbose", True)))
@@ -158,34 +168,40 @@ class MultiTaskModel(TaskModel):
             x = x.clock()
         return super()._run(x, y, sample_weight, epochs, callbacks, options)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         if self.step_task is None:
             return super().train_step(data)
         return self._task_steps.train_step(data)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = True,
+        examples: Any = None,
+    ) -> Any:
         if self.step_task is not None:
             self._task_steps.observe(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training, examples)
 
-    def step_losses(self):
+    def step_losses(self) -> list[Any]:
         if self.step_task is None:
             return super().step_losses()
         return self._task_steps.network(self.step_task).losses
 
-    def turns(self):
+    def turns(self) -> dict[str, int]:
         return self._task_steps.counts() if self._task_steps.data is not None else {}
 
     # Saving -------------------------------------------------------------------------------------
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         decided = of_architecture(self.architecture) if self.architecture is not None else {}
         layers = of_layers(self.network.layers)
         return {**super().identity(), "kind": "network", **decided, "layers": layers}
 
-    def task_network(self, task):
+    def task_network(self, task: str) -> keras.Model:
         """A functional model of one task's path and head alone.
 
         It takes the task's own inputs. Where these are sets (`Task(inputs=...)`) and the task
@@ -195,7 +211,7 @@ class MultiTaskModel(TaskModel):
         self.check_task(task)
         return self._parts.network_of(task, f"{self.name}.{task}")
 
-    def extract(self, task):
+    def extract(self, task: str) -> keras.Model:
         """A functional model of one task alone, without the channels that its masks leave out.
 
         It takes what `task_network(task)` takes. It has smaller kernels and the same outputs; its
@@ -205,7 +221,7 @@ class MultiTaskModel(TaskModel):
         """
         return extract(self.task_network(task), self.seed or 0, f"{self.name}.{task}")
 
-    def trace(self, task):
+    def trace(self, task: str) -> str:
         """A table of what an answer for one task computes, and what each step costs.
 
         Of masked operators only the channels that the task uses, as in its endpoint.
@@ -220,7 +236,7 @@ class MultiTaskModel(TaskModel):
         graph = read(self.extract(task) if has_masks(network) else network)
         return trace_table(graph, [operations.Run((), call, None) for call in graph.calls])
 
-    def update_scales(self, task):
+    def update_scales(self, task: str) -> dict[int, Any]:
         """What training on a task may change: id of a variable -> factor of its final update.
 
         A factor is 0 or 1, or an array of them that broadcasts to the variable:
@@ -229,7 +245,9 @@ class MultiTaskModel(TaskModel):
         """
         return update_scales(self.task_network(task), self.architecture, task)
 
-    def export(self, filepath, format="tf_saved_model", **options):
+    def export(
+        self, filepath: os.PathLike[str] | str, format: str = "tf_saved_model", **options: Any
+    ) -> None:
         """Writes one SavedModel: endpoint `"serve"` with all tasks, and one per task.
 
         A task's endpoint computes its own path only, and takes the inputs that the path depends on.
@@ -252,7 +270,7 @@ class MultiTaskModel(TaskModel):
             )
         return export_saved_model(self, filepath, **options)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
             "network": serialize(self.network),
@@ -265,7 +283,9 @@ class MultiTaskModel(TaskModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         architecture = config["architecture"]
         return cls(
             keras.saving.deserialize_keras_object(config["network"], custom_objects),

@@ -1,7 +1,12 @@
 """MultiTaskSearchModel: a supernet whose policy is learned with its weights."""
 
+from __future__ import annotations
+
+import os
 import types
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import keras
 import numpy as np
@@ -28,6 +33,12 @@ from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
 from keras_mtl.task import Task, task_configs
 
+if TYPE_CHECKING:
+    from keras_mtl.fusion import Fusion
+    from keras_mtl.models.loss_weighting import LossWeighting
+    from keras_mtl.strategies import Phase, SearchStrategy
+    from keras_mtl.strategies.strategy import Plan
+
 
 @keras.saving.register_keras_serializable("keras_mtl")
 class MultiTaskSearchModel(TaskModel):
@@ -47,7 +58,16 @@ class MultiTaskSearchModel(TaskModel):
         name: string.
     """
 
-    def __init__(self, backbone, tasks, strategy, *, initial_weights=BACKBONE, seed=0, name=None):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        tasks: Sequence[Task],
+        strategy: SearchStrategy,
+        *,
+        initial_weights: Any = BACKBONE,
+        seed: int | None = 0,
+        name: str | None = None,
+    ) -> None:
         super().__init__(tasks, name=name)
         self.strategy = strategy
         self.seed = seed = check_seed(seed)
@@ -90,7 +110,7 @@ class MultiTaskSearchModel(TaskModel):
         # Attribute -> settings as `compile` found them; no plain dict, which Keras would track.
         self._first_optimizers = types.MappingProxyType({})
         self._plan = (0, 0), None  # what it was made for, and the plan
-        self._tracing = None  # (phase, group) while a train function is traced
+        self._tracing: Any = None  # (phase, group) while a train function is traced
         self._train_functions = {}
         self._structure_when_traced = {}
         self._verbose = False
@@ -99,12 +119,12 @@ class MultiTaskSearchModel(TaskModel):
 
     # Groups of variables -------------------------------------------------------------------------
 
-    def policy_variables(self):
+    def policy_variables(self) -> list[Any]:
         """The trainable variables that architecture layers own."""
         layers = [x for x in self._owned if isinstance(x, ArchitectureLayer)]
         return [variable for layer in layers for variable in layer.architecture_variables]
 
-    def weight_variables(self):
+    def weight_variables(self) -> list[Any]:
         """The trainable variables that are not policy."""
         policy = {id(variable) for variable in self.policy_variables()}
         return [v for v in self.trainable_variables if id(v) not in policy]
@@ -124,13 +144,13 @@ class MultiTaskSearchModel(TaskModel):
 
     def compile(
         self,
-        optimizer="sgd",
-        policy_optimizer="adam",
+        optimizer: Any = "sgd",
+        policy_optimizer: Any = "adam",
         *,
-        warmup_optimizer=None,
-        loss_weighting=None,
-        **options,
-    ):
+        warmup_optimizer: Any = None,
+        loss_weighting: str | LossWeighting | None = None,
+        **options: Any,
+    ) -> None:
         """Prepares the search; losses and metrics come from the tasks.
 
         Args:
@@ -166,7 +186,7 @@ class MultiTaskSearchModel(TaskModel):
         optimizer.build(variables)
         return optimizer
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         if config is None:
             return None
@@ -177,7 +197,7 @@ class MultiTaskSearchModel(TaskModel):
             "warmup_optimizer": self.warmup_optimizer and serialize(self.warmup_optimizer),
         }
 
-    def term_names(self):
+    def term_names(self) -> tuple[str, ...]:
         moment = Moment(self.search.structures()[-1], "policy", training=True, seed=self.seed)
         regularisers = self.search.regularisers(moment, self.search.draw(moment))
         return (*regularisers, *self.search.monitors(), "temperature")
@@ -185,7 +205,7 @@ class MultiTaskSearchModel(TaskModel):
     # The plan ------------------------------------------------------------------------------------
 
     @property
-    def plan(self):
+    def plan(self) -> Plan | None:
         """The schedule of this search, or `None` before the first `fit`."""
         planned = self.planned
         if planned != self._plan[0]:  # also when a file has brought the plan
@@ -193,7 +213,7 @@ class MultiTaskSearchModel(TaskModel):
         return self._plan[1]
 
     @property
-    def planned(self):
+    def planned(self) -> tuple[int, int]:
         """Epochs and steps per epoch of the plan; zeros before the first `fit`."""
         return tuple(tensorflow_step.read_now(self._planned).tolist())
 
@@ -232,7 +252,7 @@ class MultiTaskSearchModel(TaskModel):
         else:
             say(f"The search's plan of {planned} epochs {where}, to epoch {end}. {again}")
 
-    def restart(self):
+    def restart(self) -> None:
         """Begins the search again: the next `fit` makes a new plan, from the first step.
 
         The policy goes back to its first logits, the optimizers to the settings and the empty state
@@ -270,25 +290,25 @@ class MultiTaskSearchModel(TaskModel):
                 )
 
     @property
-    def phase(self):
+    def phase(self) -> Phase:
         """The phase of the present step; everything is open before the first `fit`."""
         if self.plan is None:
             return self.search.structures()[-1]
         return self.plan.phase(self.current_step())
 
     @property
-    def search_is_open(self):
+    def search_is_open(self) -> bool:
         if self.plan is None:
             return True
         return self.current_step() > self.plan.first_open_step
 
-    def current_step(self):
+    def current_step(self) -> int:
         """The number of steps made, an int; also while a function is traced."""
         return int(tensorflow_step.read_now(self.step))
 
     # Forward -------------------------------------------------------------------------------------
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         phase, group = self._tracing or (self.phase, "weights")
         drawn = self.search.draw(self._moment(phase, group, bool(training)))
         flat = self.flat_inputs(inputs)
@@ -305,7 +325,7 @@ class MultiTaskSearchModel(TaskModel):
         )
         return {task: self.heads[task](features[task]) for task in tasks}
 
-    def needed_sets(self, task):
+    def needed_sets(self, task: str) -> tuple[str | None, ...]:
         # Which columns will exchange features is what a search is to find out.
         return tuple(self.input_specs) if self.search.fusions else super().needed_sets(task)
 
@@ -323,12 +343,12 @@ class MultiTaskSearchModel(TaskModel):
             ops.cast(self.step, "float32") / float(epochs * steps),
         )
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         return dict(self.output_specs)
 
     # Training ------------------------------------------------------------------------------------
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Keeps the traced function of the present phase, and lets the step choose it."""
         if force:
             self._train_functions = {}
@@ -357,10 +377,10 @@ class MultiTaskSearchModel(TaskModel):
         self._steps_of_fit += 1
         return logs
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Any:
         super().make_test_function(force=force or self._graph_changed("test"))
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Any:
         return super().make_predict_function(force=force or self._graph_changed("predict"))
 
     def _graph_changed(self, kind):
@@ -369,7 +389,7 @@ class MultiTaskSearchModel(TaskModel):
         self._structure_when_traced[kind] = structure
         return changed
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         batches = dict(zip(("weights", "policy"), tensorflow_step.checked(self, data), strict=True))
         phase, _ = self._tracing
         loss = None
@@ -426,10 +446,10 @@ class MultiTaskSearchModel(TaskModel):
         for name, value in rows.items():
             self._rows.terms[name].update_state(value)
 
-    def by_set(self, data, options, sample_weight):
+    def by_set(self, data: Mapping[str, Any], options: dict[str, Any], sample_weight: Any) -> Any:
         return data  # `check_training_data` says what a search needs
 
-    def check_training_data(self, x, y=None, sample_weight=None):
+    def check_training_data(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Raises `DataError` unless `x` gives pairs of batches for the weights and the policy."""
         spec = getattr(x, "element_spec", None) if hasattr(x, "cardinality") else None
         pairs = isinstance(spec, tuple) and len(spec) == 2
@@ -445,7 +465,7 @@ class MultiTaskSearchModel(TaskModel):
         for part in spec:
             check_batches(self, part)
 
-    def train_on_batch(self, *args, **options):
+    def train_on_batch(self, *args: Any, **options: Any) -> NoReturn:
         """Refused: a step needs a plan, which `fit` makes from its number of epochs."""
         raise ValueError(
             "`train_on_batch` needs a model without a plan: phases and temperatures of a search "
@@ -502,7 +522,7 @@ class MultiTaskSearchModel(TaskModel):
 
     # Deciding ------------------------------------------------------------------------------------
 
-    def decide(self, samples=None, seed=None):
+    def decide(self, samples: int | None = None, seed: int | None = None) -> Any:
         """Reads an Architecture off the learned policy.
 
         Args:
@@ -549,7 +569,7 @@ class MultiTaskSearchModel(TaskModel):
         )
         return priced(self.graph, self.units, self.input_sets, self.heads, architecture)[0]
 
-    def trace(self, task):
+    def trace(self, task: str) -> str:
         """A table of what an answer for one task computes, and what each step costs.
 
         By the likeliest decision of the policy as it is now.
@@ -569,20 +589,22 @@ class MultiTaskSearchModel(TaskModel):
         return trace_table(self.graph, needs.trace[task], [row])
 
     @property
-    def fusions(self):
+    def fusions(self) -> tuple[Fusion, ...]:
         """What the tasks' paths exchange while everything is open."""
         return self.search.fusions
 
-    def named_layers(self):
+    def named_layers(self) -> dict[str, keras.layers.Layer]:
         """Name -> layer; a derived model takes its weights from here (`initial_weights=model`)."""
         return by_name([*self.copies.named_layers(), *self.heads.values()])
 
     # Saving --------------------------------------------------------------------------------------
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         return {**super().identity(), "kind": "search", **of_search(self)}
 
-    def export(self, filepath, format="tf_saved_model", **options):
+    def export(
+        self, filepath: os.PathLike[str] | str, format: str = "tf_saved_model", **options: Any
+    ) -> NoReturn:
         """Refused: only a decided architecture can be served at its own cost."""
         raise ValueError(
             f"`export` needs a decided model. Received: the open search {self.name!r}. Use "
@@ -590,7 +612,7 @@ class MultiTaskSearchModel(TaskModel):
             "initial_weights=model).export(...)`."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "backbone": keras.saving.serialize_keras_object(self.graph.backbone),
             "tasks": task_configs(self.tasks),
@@ -600,12 +622,14 @@ class MultiTaskSearchModel(TaskModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         strategy = strategies.get_class(config["strategy"]["name"])
         return cls(
             keras.saving.deserialize_keras_object(config["backbone"], custom_objects),
             [Task.from_config(task) for task in config["tasks"]],
-            strategy.from_config(config["strategy"]["settings"]),
+            strategy.from_config(config["strategy"]["settings"]),  # type: ignore[arg-type]
             seed=config["seed"],
             name=config["name"],
         )

@@ -1,6 +1,10 @@
 """TaskModel: what every multi-task model does with losses, metrics and labels, by task name."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -17,6 +21,10 @@ from keras_mtl.models.multipliers import factors_of
 from keras_mtl.models.optimizers import check_optimizers
 from keras_mtl.task import check_tasks, input_sets
 
+if TYPE_CHECKING:
+    from keras_mtl.models.loss_weighting import LossWeighting
+    from keras_mtl.task import Task
+
 
 class TaskModel(CheckedModel):
     """A Keras model with one output per task, trained by the tasks' own losses and metrics.
@@ -30,7 +38,7 @@ class TaskModel(CheckedModel):
     each weighted by its number of examples.
     """
 
-    def __init__(self, tasks, name=None):
+    def __init__(self, tasks: Sequence[Task], name: str | None = None) -> None:
         super().__init__(name=name)
         self.tasks = check_tasks(tasks)
         self._task_weights = self.add_weight(
@@ -45,7 +53,7 @@ class TaskModel(CheckedModel):
         )
         # In a list: Keras forgets a layer that is taken out of one, but no replaced attribute.
         self._loss_weightings = []
-        self._rows = None
+        self._rows: Any = None
         self._multipliers = {}
         self.step_task = None  # whose step is run or traced, where tasks take turns
 
@@ -61,22 +69,22 @@ class TaskModel(CheckedModel):
         else:
             super().__setattr__(name, value)
 
-    def freeze_fixed(self):
+    def freeze_fixed(self) -> None:
         """Freezes what `trainable = True` leaves as it is."""
 
     # What subclasses and callers can ask --------------------------------------------------------
 
     @property
-    def task_names(self):
+    def task_names(self) -> tuple[str, ...]:
         """Tuple of the tasks' names, in order."""
         return tuple(task.name for task in self.tasks)
 
     @property
-    def input_sets(self):
+    def input_sets(self) -> dict[str, str | None]:
         """Task -> the name of its own inputs, or `None` where all tasks read the same."""
         return input_sets(self.tasks)
 
-    def needed_sets(self, task):
+    def needed_sets(self, task: str) -> tuple[str | None, ...]:
         """Tuple of the input sets that a task depends on: its own, unless features are exchanged.
 
         `(None,)` where all tasks read the same input.
@@ -84,16 +92,16 @@ class TaskModel(CheckedModel):
         return (self.input_sets[task],)
 
     @property
-    def loss_weighting(self):
+    def loss_weighting(self) -> LossWeighting | None:
         """The `LossWeighting`, or `None` before `compile`."""
         return self._loss_weightings[0] if self._loss_weightings else None
 
     @property
-    def search_is_open(self):
+    def search_is_open(self) -> bool:
         """Whether scores count: always, but for a search that is still warming up or opening."""
         return True
 
-    def check_task(self, task):
+    def check_task(self, task: str) -> None:
         """Raises `ValueError` unless a name is that of a task."""
         if task not in self.task_names:
             raise ValueError(
@@ -101,14 +109,14 @@ class TaskModel(CheckedModel):
                 + suggestion(task, self.task_names)
             )
 
-    def set_task_weight(self, task, weight):
+    def set_task_weight(self, task: str, weight: float) -> None:
         """Changes the factor of one task's loss, also while `fit` runs."""
         self.check_task(task)
         values = ops.convert_to_numpy(self._task_weights).copy()
         values[self.task_names.index(task)] = weight
         self._task_weights.assign(values)
 
-    def replace_losses(self, tasks):
+    def replace_losses(self, tasks: Sequence[Task]) -> None:
         """Takes losses and metrics from tasks of the same names; `compile` comes next.
 
         For a model that was loaded without losses that Keras could not find.
@@ -124,23 +132,23 @@ class TaskModel(CheckedModel):
         self.tasks = tuple(task.with_losses_of(given[task.name]) for task in self.tasks)
         self.compiled = False
 
-    def task_weight(self, task):
+    def task_weight(self, task: str) -> float:
         """The factor of one task's loss."""
         self.check_task(task)
         return float(ops.convert_to_numpy(self._task_weights)[self.task_names.index(task)])
 
-    def weight_variables(self):
+    def weight_variables(self) -> list[Any]:
         """The trainable variables that the weights' optimizer moves."""
         return self.trainable_variables
 
-    def update_scales(self, task):
+    def update_scales(self, task: str) -> dict[int, Any]:
         """How far a step of one task may move variables: `id(variable)` -> factor.
 
         A number, or an array or variable that broadcasts; 0 keeps values bit for bit.
         """
         return {}
 
-    def step_scales(self):
+    def step_scales(self) -> dict[int, Any]:
         """`id(variable)` -> factor of its updates in the step that is traced."""
         scales = factors_of(self._multipliers, self.named_layers())
         if self.step_task is not None:
@@ -149,11 +157,11 @@ class TaskModel(CheckedModel):
             scales |= {key: scale * scales.get(key, 1.0) for key, scale in own.items()}
         return scales
 
-    def turns(self):
+    def turns(self) -> dict[str, int]:
         """Task -> number of its steps so far, where tasks take turns; `{}` where they do not."""
         return {}
 
-    def task_results(self, logs, prefix=""):
+    def task_results(self, logs: Mapping[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
         """Sorts the metrics of `evaluate(..., return_dict=True)`: task -> metric -> value.
 
         A value is a float, or an array for a metric with several numbers (one per class, say). A
@@ -163,13 +171,13 @@ class TaskModel(CheckedModel):
         """
         return {task.name: task.results(logs, prefix) for task in self.tasks}
 
-    def statistics(self):
+    def statistics(self) -> list[Any]:
         """The variables that a forward pass moves: those of normalisation layers in training."""
         layers = [layer for layer in self.named_layers().values() if layer.trainable]
         known = {id(v): v for layer in layers for v in layer.non_trainable_weights}
         return list(known.values())
 
-    def flat_inputs(self, inputs):
+    def flat_inputs(self, inputs: Any) -> dict[str | None, list[Any]]:
         """Name of an input set (or `None`) -> list of tensors in the order of `input_specs`.
 
         Without the sets that are not there: some tasks can be computed all the same.
@@ -191,7 +199,14 @@ class TaskModel(CheckedModel):
 
     # Compile -------------------------------------------------------------------------------------
 
-    def compile(self, optimizer="adam", *, loss_weighting=None, multipliers=None, **options):
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        *,
+        loss_weighting: str | LossWeighting | None = None,
+        multipliers: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> None:
         """Prepares training; losses and metrics come from the tasks.
 
         Args:
@@ -248,7 +263,7 @@ class TaskModel(CheckedModel):
                 f"Received: steps_per_execution={options['steps_per_execution']}."
             )
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         weighting = self.loss_weighting
         multipliers = sorted(self._multipliers.items())
         names = ("optimizer", "policy_optimizer", "warmup_optimizer")
@@ -260,11 +275,11 @@ class TaskModel(CheckedModel):
             **of_optimizers({name: getattr(self, name, None) for name in names}),
         }
 
-    def term_names(self):
+    def term_names(self) -> tuple[str, ...]:
         """Names of the rows that `history` has beside losses and metrics."""
         return ()
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         if not self.compiled:
             return None
         serialize = keras.saving.serialize_keras_object
@@ -274,24 +289,26 @@ class TaskModel(CheckedModel):
             "multipliers": dict(self._multipliers),
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return self._rows.all() if self._rows else []
 
     # Losses and metrics --------------------------------------------------------------------------
 
-    def step_tasks(self):
+    def step_tasks(self) -> list[Task]:
         """The tasks that have data in a step: all, or the one whose turn it is."""
         return [task for task in self.tasks if self.step_task in (None, task.name)]
 
-    def step_losses(self):
+    def step_losses(self) -> list[Any]:
         """What layers and regularisers add to the loss of a step."""
         return self.losses
 
-    def task_losses(self, y, y_pred, sample_weight=None):
+    def task_losses(
+        self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any = None
+    ) -> dict[str, tuple[Any, Any]]:
         """Returns task -> (sum of the losses of present labels, what their mean divides by).
 
         That is the number of present labels, or the sum of their weights where the loss says so.
@@ -310,8 +327,14 @@ class TaskModel(CheckedModel):
         return found
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, examples=None
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = True,
+        examples: Any = None,
+    ) -> Any:
         """As Keras' own; `examples` is how many the row `loss` counts, by default all of them."""
         # In a distributed step every replica has its part of the batch. Losses are means over all
         # of them, and since gradients are summed over replicas, each takes its share of the total.
@@ -355,7 +378,7 @@ class TaskModel(CheckedModel):
 
     rows_open = True  # whether `compute_loss` writes to `history`; read while tracing
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         (batch,) = tensorflow_step.checked(self, [data])
         tensorflow_step.update(
             self,
@@ -367,7 +390,7 @@ class TaskModel(CheckedModel):
         )
         return self.get_metrics_result()
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         batch = tensorflow_step.with_known_labels(self, data)
         y_pred = self(batch.x, training=False)
         self.compute_loss(
@@ -375,7 +398,7 @@ class TaskModel(CheckedModel):
         )
         return self._rows.of_evaluation(self._total)
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, Any]:
         # Also called outside of a step, where a distributed row has the sum over the replicas.
         rows = self._rows
         results = rows.of_evaluation(self._total) if self._evaluating else rows.results()

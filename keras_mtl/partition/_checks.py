@@ -1,11 +1,12 @@
 """Bad input, in one sentence each."""
 
 import functools
+from typing import Any
 
 import numpy as np
 
 
-def check_matrix(name, value):
+def check_matrix(name: str, value: Any) -> np.ndarray:
     """The upper triangle of a square matrix of values in [0, 1], mirrored, as float64."""
     try:
         matrix = np.asarray(value, "float64")
@@ -34,7 +35,7 @@ def _below_diagonal(size):
     return np.tri(size, k=-1, dtype=bool)
 
 
-def check_masks(name, value, tasks=None):
+def check_masks(name: str, value: Any, tasks: int | None = None) -> np.ndarray:
     """A boolean array `(tasks, channels)`."""
     masks = np.asarray(value)
     rows = "tasks" if tasks is None else tasks

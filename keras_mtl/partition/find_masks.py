@@ -1,6 +1,7 @@
 """Channel masks for a proposed partition: which channels a task uses, and which it may change."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.checks import check_count, check_positive, check_seed
 from keras_mtl.partition._checks import check_masks, check_matrix
@@ -12,7 +13,9 @@ from keras_mtl.partition.partition_matrix import (
 )
 
 
-def find_masks(P, channels, seed, *, diagonal_weight=1.0):
+def find_masks(
+    P: ArrayLike, channels: int, seed: int | None, *, diagonal_weight: float = 1.0
+) -> np.ndarray:
     """Finds a channel mask for each task, whose shares and overlaps are near `partition_matrix(P)`.
 
     What pairs of tasks ask for may not be possible for all at once. The nearest fractions of
@@ -67,7 +70,9 @@ def find_masks(P, channels, seed, *, diagonal_weight=1.0):
     return masks
 
 
-def find_backward_masks(P, masks, seed, *, diagonal_weight=1.0):
+def find_backward_masks(
+    P: ArrayLike, masks: ArrayLike, seed: int | None, *, diagonal_weight: float = 1.0
+) -> np.ndarray:
     """Finds the channels that each task may change, inside those that it uses.
 
     Shares and overlaps are near `backward_matrix(P, masks)`, found as in `find_masks`: the channels
@@ -114,7 +119,7 @@ def find_backward_masks(P, masks, seed, *, diagonal_weight=1.0):
     return backward
 
 
-def mask_error(masks, target):
+def mask_error(masks: ArrayLike, target: ArrayLike) -> np.ndarray:
     """How far the shares and overlaps of masks are from those asked for.
 
     Args:

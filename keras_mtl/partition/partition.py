@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -47,7 +49,7 @@ class Partition(versioned_json.Saved):
     https://arxiv.org/abs/1908.04339), Section 3.
     """
 
-    tasks: tuple
+    tasks: Sequence
     forward: np.ndarray
     backward: np.ndarray | None = None
 
@@ -69,35 +71,37 @@ class Partition(versioned_json.Saved):
     # Partitions to compare with -----------------------------------------------------------------
 
     @classmethod
-    def independent(cls, tasks):
+    def independent(cls, tasks: Sequence[str]) -> Self:
         """Every task has its own channels, all equally many."""
         return cls(tasks, _even(tasks, 1 / max(len(tasks), 1), 0.0))
 
     @classmethod
-    def share_half(cls, tasks):
+    def share_half(cls, tasks: Sequence[str]) -> Self:
         """All tasks share half of the channels, and the other half is split evenly."""
         number = max(len(tasks), 1)
         overlap = max(number - 2, 0) / max(number - 1, 1)
         return cls(tasks, _even(tasks, 0.5 + 0.5 / number, overlap))
 
     @classmethod
-    def share_all(cls, tasks):
+    def share_all(cls, tasks: Sequence[str]) -> Self:
         """Every task uses and changes all channels."""
         return cls(tasks, _even(tasks, 1.0, 1.0))
 
     @classmethod
-    def share_forward_only(cls, tasks):
+    def share_forward_only(cls, tasks: Sequence[str]) -> Self:
         """Every task uses all channels, and changes its own."""
         return cls(tasks, _even(tasks, 1.0, 1.0), cls.independent(tasks).forward)
 
     # What it says -------------------------------------------------------------------------------
 
     @property
-    def feature_use(self):
+    def feature_use(self) -> float:
         """Mean share of channels that a task uses."""
         return float(self.forward.diagonal().mean())
 
-    def masks(self, channels, seed, *, diagonal_weight=1.0):
+    def masks(
+        self, channels: int, seed: int | None, *, diagonal_weight: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Finds the masks of one layer.
 
         Args:
@@ -134,14 +138,14 @@ class Partition(versioned_json.Saved):
 
     # JSON ---------------------------------------------------------------------------------------
 
-    def to_json(self, indent=None):
+    def to_json(self, indent: int | None = None) -> str:
         """All of it as a JSON string."""
         matrices = {name: getattr(self, name).tolist() for name in ("forward", "backward")}
         data = {"format_version": FORMAT_VERSION, "tasks": list(self.tasks), **matrices}
         return json.dumps(data, indent=indent)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str | bytes) -> Self:
         """Reads what `to_json` wrote; refuses broken text and unknown versions."""
         data = versioned_json.parse(text, "a partition", FORMAT_VERSION, ValueError)
         if set(data) != {"tasks", "forward", "backward"}:

@@ -1,11 +1,12 @@
 """Matrices of a partition: what a search proposes, and what masks can come near to."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.partition._checks import check_masks, check_matrix
 
 
-def partition_matrix(P):
+def partition_matrix(P: ArrayLike) -> np.ndarray:
     """Maps any P in [0, 1] to shares and overlaps of channels that two tasks can have.
 
     The diagonal is the share of channels that each task uses. An off-diagonal entry becomes the
@@ -45,7 +46,7 @@ def partition_matrix(P):
     return _between(P, lowest, highest, share)
 
 
-def backward_matrix(P, masks):
+def backward_matrix(P: ArrayLike, masks: ArrayLike) -> np.ndarray:
     """Maps any P in [0, 1] to shares and overlaps that backward masks inside forward ones can have.
 
     The diagonal of P is the fraction of a task's forward channels that it may change:
@@ -87,7 +88,7 @@ def backward_matrix(P, masks):
     return _between(P, lowest, highest, share)
 
 
-def achieved_matrix(masks):
+def achieved_matrix(masks: ArrayLike) -> np.ndarray:
     """What masks have: `MᵀM / C`, the share of each task and the overlap of every two.
 
     Args:

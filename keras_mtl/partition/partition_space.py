@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.checks import check_names, check_not_negative, is_number
 from keras_mtl.partition.partition import Partition
@@ -41,7 +43,7 @@ class PartitionSpace:
     https://arxiv.org/abs/1908.04339), Section 4.1 and Figure 5.
     """
 
-    tasks: tuple
+    tasks: Sequence
     share: float | tuple | None = None
     deviation: float = 0.2
     backward: bool = True
@@ -52,7 +54,7 @@ class PartitionSpace:
         check_not_negative("deviation", self.deviation)
 
     @functools.cached_property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """A name for every number of a point."""
         kinds = ("forward", "backward") if self.backward else ("forward",)
         rows, columns = np.triu_indices(len(self.tasks))
@@ -61,12 +63,12 @@ class PartitionSpace:
         )
 
     @functools.cached_property
-    def shares(self):
+    def shares(self) -> np.ndarray:
         """Boolean array: which numbers of a point are the shares of channels that tasks use."""
         own = {f"forward.{i}.{i}" for i in range(len(self.tasks))}
         return np.array([name in own for name in self.names])
 
-    def draw(self, generator):
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
         """A random point: a float64 array with a number for every name."""
         point = generator.random(len(self.names))
         if self.share is not None:
@@ -74,7 +76,7 @@ class PartitionSpace:
             point[self.shares] = np.clip(np.asarray(self.share) + noise, 0.0, 1.0)
         return point
 
-    def partition(self, point):
+    def partition(self, point: ArrayLike) -> Partition:
         """The `Partition` of a point."""
         size = len(self.tasks)
         upper = np.triu_indices(size)

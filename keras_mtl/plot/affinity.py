@@ -1,21 +1,29 @@
 """How alike tasks are at every location of the backbone."""
 
+from __future__ import annotations
+
 import itertools
 import math
+import os
+from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from keras_mtl.plot import _canvas
 
+if TYPE_CHECKING:
+    from keras_mtl.affinity import Affinity
+
 _MARKERS = "osD^vPX*<>hp"
 # With more tasks, a line for each pair could not be told from the others.
 _MOST_LINES = 10
 
 
-def affinity(affinity, *, path=None):
+def affinity(affinity: Affinity, *, path: os.PathLike[str] | str | None = None) -> Figure:
     """Draws the affinity of every two tasks against the location.
 
     Up to five tasks: a line for each pair, the most alike at the last location first in the legend.

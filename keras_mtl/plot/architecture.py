@@ -1,7 +1,12 @@
 """A drawing of an Architecture: who computes what, and with whom."""
 
-import itertools
+from __future__ import annotations
 
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import BoxStyle, Patch, PathPatch
@@ -9,10 +14,18 @@ from matplotlib.path import Path
 
 from keras_mtl.plot import _canvas
 
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
+
 _DASHES = (0, (2.5, 2.5))
 
 
-def architecture(architecture, *, path=None, title=None):
+def architecture(
+    architecture: Architecture,
+    *,
+    path: os.PathLike[str] | str | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draws an Architecture: units from left to right, one lane per task.
 
     A copy of a unit is drawn once, over the lanes of all tasks that use it: the shared copy grey, a

@@ -1,5 +1,12 @@
 """Columns of units, one for each task, and what they read of each other."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, PathPatch, Polygon
@@ -7,6 +14,10 @@ from matplotlib.path import Path
 
 from keras_mtl.plot import _canvas
 from keras_mtl.plot._flow import Box, Flow, Node
+
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
+    from keras_mtl.fusion import Fusion
 
 _BOX, _HALF = (0.62, 0.24), 0.075  # width and height of a box, half of a node; inches
 _NODE, _STEP, _STAGGER = 0.31, 0.24, 0.16  # from a box to its node, to the next, to the next task's
@@ -16,7 +27,13 @@ _THIN, _THICK = 0.7, 1.5
 _SHAPES = ("circle", "diamond", "square", "triangle")
 
 
-def columns(architecture, candidates=None, *, path=None, title=None):
+def columns(
+    architecture: Architecture,
+    candidates: Architecture | Sequence[Fusion] | None = None,
+    *,
+    path: os.PathLike[str] | str | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draws an Architecture with fusions: a column of units per task, and arrows between columns.
 
     Units stand from top to bottom. A box is a unit's computation: grey with the shared copy, in

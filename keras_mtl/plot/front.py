@@ -1,8 +1,12 @@
 """What quality costs: parameters against Δ_T, and the front of the best trade-offs."""
 
 import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from keras_mtl.plot import _canvas
@@ -17,7 +21,12 @@ _BESIDE = (
 _STEPS = np.linspace(0, 1, 25)
 
 
-def front(points, baseline=None, *, path=None):
+def front(
+    points: Mapping[str, Iterable[Sequence[Any]]],
+    baseline: float | None = None,
+    *,
+    path: os.PathLike[str] | str | None = None,
+) -> Figure:
     """Draws networks by their parameters and their Δ_T, and marks the Pareto-optimal ones.
 
     A filled mark is Pareto-optimal: no other network of the picture is as good with fewer

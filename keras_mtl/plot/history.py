@@ -1,6 +1,9 @@
 """Learning curves of a `fit`, as small multiples."""
 
 import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +15,11 @@ _TRAINING = "#1f77b4"
 _VALIDATION = "#d95f02"
 
 
-def history(history, *, path=None):
+def history(
+    history: keras.callbacks.History | Mapping[str, Sequence[Any]],
+    *,
+    path: os.PathLike[str] | str | None = None,
+) -> Figure:
     """Draws the learning curves of a `fit`: one panel per name, training and validation together.
 
     Args:

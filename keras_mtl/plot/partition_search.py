@@ -1,8 +1,12 @@
 """What a search for partitions has tried: score against feature use, and the way it went."""
 
 import itertools
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from keras_mtl.plot import _canvas
@@ -11,7 +15,9 @@ _MARKERS = "D^vsPX*<>hp"
 _DOT, _MARK, _END = 3.2, 7.5, 6.5
 
 
-def partition_search(series, *, path=None):
+def partition_search(
+    series: Mapping[str, Any], *, path: os.PathLike[str] | str | None = None
+) -> Figure:
     """Draws partitions by the channels that they use and what they are worth.
 
     Every candidate is a dot. Those of a search that goes by generations are in its colour, later

@@ -1,17 +1,34 @@
 """The policy of a search: a heat map of select or skip, or bars of several options."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
+from numpy.typing import ArrayLike
 
 from keras_mtl.plot import _canvas
+
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
 
 OPTIONS = ("shared", "own", "skip")
 _CHOSEN = "#08519c"
 
 
-def policy(probabilities, tasks, units, *, architecture=None, path=None):
+def policy(
+    probabilities: ArrayLike,
+    tasks: Sequence[str],
+    units: Sequence[str],
+    *,
+    architecture: Architecture | None = None,
+    path: os.PathLike[str] | str | None = None,
+) -> Figure:
     """Draws how likely each task is to choose what at each unit.
 
     *Select or skip*: a heat map with one row per task and one column per unit; the darker, the

@@ -1,11 +1,18 @@
 """How alike tasks are, as a symmetric heat map."""
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from keras_mtl.plot import _canvas
 
 
-def task_correlation(matrix, tasks, *, path=None):
+def task_correlation(
+    matrix: ArrayLike, tasks: Sequence[str], *, path: os.PathLike[str] | str | None = None
+) -> Figure:
     """Draws the correlation between tasks, from -1 (blue) over 0 (white) to 1 (red).
 
     Args:

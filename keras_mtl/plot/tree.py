@@ -1,14 +1,29 @@
 """A tree of tasks: which of them share which part of the backbone."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
 from keras_mtl.plot import _canvas
 
+if TYPE_CHECKING:
+    from keras_mtl.affinity import Tree
+
 _LANE, _BOX = 0.22, 0.3  # inches
 
 
-def tree(tree, locations=None, *, path=None):
+def tree(
+    tree: Tree,
+    locations: Sequence[str] | None = None,
+    *,
+    path: os.PathLike[str] | str | None = None,
+) -> Figure:
     """Draws a tree from its root, on the left, to the tasks, on the right.
 
     A column is a location; a box in it is one copy of the part of the backbone that ends there,

@@ -37,7 +37,7 @@ STRATEGIES = {
 }
 
 
-def get(strategy):
+def get(strategy: str | Strategy | type[Strategy]) -> Strategy:
     """Returns a `Strategy` object for a name, a class or an object.
 
     Example:
@@ -58,7 +58,7 @@ def get(strategy):
     )
 
 
-def get_class(name):
+def get_class(name: str) -> type[Strategy]:
     """The class of a strategy by its name; a class of your own must be in `STRATEGIES`."""
     if name not in STRATEGIES:
         raise ValueError(

@@ -1,7 +1,11 @@
 """AdaShare: every task selects or skips every block of one shared trunk."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from keras import ops
@@ -21,6 +25,9 @@ from keras_mtl.strategies.strategy import (
     check_temperature,
     one_of,
 )
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 FORMS = ("paper", "reference")
 SKIPPABLE = ("auto", "shortcut", "identity", "projection")
@@ -75,19 +82,19 @@ class AdaShare(SearchStrategy):
     def __init__(
         self,
         *,
-        sparsity=None,
-        sharing=0.05,
-        form="paper",
-        warmup=0.2,
-        curriculum_epochs=None,
-        epochs_per_block=None,
-        max_stages=8,
-        temperature=(5.0, 0.1),
-        alternate="step",
-        skippable="auto",
-        normalisation="shared",
-        policy_moves_statistics=False,
-    ):
+        sparsity: float | None = None,
+        sharing: float = 0.05,
+        form: Literal["paper", "reference"] = "paper",
+        warmup: float = 0.2,
+        curriculum_epochs: int | None = None,
+        epochs_per_block: int | None = None,
+        max_stages: int | None = 8,
+        temperature: tuple[float, float] = (5.0, 0.1),
+        alternate: Literal["step", "epoch"] = "step",
+        skippable: Literal["shortcut", "identity", "projection", "auto"] = "auto",
+        normalisation: Literal["shared", "task"] = "shared",
+        policy_moves_statistics: bool = False,
+    ) -> None:
         one_of("form", form, FORMS)
         one_of("alternate", alternate, ("step", "epoch"))
         one_of("skippable", skippable, SKIPPABLE)
@@ -116,7 +123,7 @@ class AdaShare(SearchStrategy):
         self.policy_moves_statistics = policy_moves_statistics
 
     @classmethod
-    def reference(cls, **changes):
+    def reference(cls, **changes: Any) -> Self:
         """What the authors' published code does (its optimizers: see the user guide).
 
         It opens a block every 3 epochs, one by one: a search of L blocks needs 3 L epochs after the
@@ -134,7 +141,9 @@ class AdaShare(SearchStrategy):
             settings["epochs_per_block"] = None
         return cls(**{**settings, **changes})
 
-    def open(self, graph, units, tasks, seed):
+    def open(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str], seed: int
+    ) -> Search:
         return AdaShareSearch(self, graph, units, tasks)
 
 

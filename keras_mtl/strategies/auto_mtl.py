@@ -1,8 +1,12 @@
 """AutoMTL: every task shares, copies or skips every operator."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import numbers
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from keras import ops
@@ -22,6 +26,9 @@ from keras_mtl.strategies.strategy import (
     check_temperature,
     one_of,
 )
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 OPTIONS = (SHARED, OWN, SKIP)
 
@@ -74,15 +81,15 @@ class AutoMTL(SearchStrategy):
     def __init__(
         self,
         *,
-        regularisation=5e-4,
-        form="paper",
-        pretrain=1 / 3,
-        temperature=(5.0, 0.1),
-        alternate="step",
-        sampling="soft",
-        normalisation="task",
-        policy_moves_statistics=False,
-    ):
+        regularisation: float = 5e-4,
+        form: Literal["paper", "reference"] = "paper",
+        pretrain: float = 1 / 3,
+        temperature: tuple[float, float] = (5.0, 0.1),
+        alternate: Literal["step"] | tuple[int, int] = "step",
+        sampling: Literal["soft", "hard"] = "soft",
+        normalisation: Literal["shared", "task"] = "task",
+        policy_moves_statistics: bool = False,
+    ) -> None:
         one_of("form", form, ("paper", "reference"))
         one_of("sampling", sampling, ("soft", "hard"))
         if not _is_number(regularisation) or regularisation < 0:
@@ -113,7 +120,7 @@ class AutoMTL(SearchStrategy):
         self.policy_moves_statistics = policy_moves_statistics
 
     @classmethod
-    def reference(cls, **changes):
+    def reference(cls, **changes: Any) -> Self:
         """What the authors' published code does (its optimizers: see the user guide)."""
         settings = {
             "form": "reference",
@@ -122,7 +129,9 @@ class AutoMTL(SearchStrategy):
         }
         return cls(**{**settings, **changes})
 
-    def open(self, graph, units, tasks, seed):
+    def open(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str], seed: int
+    ) -> Search:
         return AutoMTLSearch(self, graph, units, tasks)
 
 

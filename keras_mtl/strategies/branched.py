@@ -1,10 +1,14 @@
 """Branched: a tree of copies, in which alike tasks stay together for longer."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import math
 import numbers
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from keras_mtl.affinity._budget_advice import budget_advice
 from keras_mtl.affinity.affinity import Affinity
@@ -15,6 +19,9 @@ from keras_mtl.architecture import OWN, SHARED
 from keras_mtl.checks import check_names, check_seed, is_number
 from keras_mtl.graph import find_units
 from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 class Branched(FixedStrategy):
@@ -66,17 +73,17 @@ class Branched(FixedStrategy):
 
     def __init__(
         self,
-        affinity=None,
+        affinity: Affinity | Mapping[str, Any] | None = None,
         *,
-        budget=None,
-        kind="parameters",
-        first_shared=False,
-        tree=None,
-        locations=None,
-        normalisation="shared",
-        improve=True,
-        seed=0,
-    ):
+        budget: float | None = None,
+        kind: Literal["parameters", "flops"] = "parameters",
+        first_shared: bool = False,
+        tree: Tree | Sequence[Sequence[Sequence[str]]] | None = None,
+        locations: Sequence[str] | None = None,
+        normalisation: Literal["shared", "task"] = "shared",
+        improve: bool = True,
+        seed: int = 0,
+    ) -> None:
         if (affinity is None) == (tree is None):
             raise ValueError(
                 "`affinity` or `tree` must be given, and not both. Received: "
@@ -115,14 +122,16 @@ class Branched(FixedStrategy):
         self.improve = improve
         self.seed = check_seed(seed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Settings as plain data; affinity and tree as what JSON holds."""
         affinity = self._affinity and json.loads(self._affinity.to_json())
         tree = self._tree and [[list(group) for group in level] for level in self._tree.levels]
         locations = None if self._tree is None else list(self.locations)
         return {**super().get_config(), "affinity": affinity, "tree": tree, "locations": locations}
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         tree = self._tree or self._found(graph, tasks)
         if set(tree.tasks) != set(tasks):
             raise ValueError(

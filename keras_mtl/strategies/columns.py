@@ -1,11 +1,18 @@
 """Columns: every task has a network of its own, and the networks exchange features."""
 
+from __future__ import annotations
+
 import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from keras_mtl.architecture import OWN
 from keras_mtl.fusion import Fusion
 from keras_mtl.graph import GRANULARITIES
 from keras_mtl.strategies.strategy import FixedStrategy, one_of
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 class Columns(FixedStrategy):
@@ -18,15 +25,17 @@ class Columns(FixedStrategy):
 
     begins_trained = True
 
-    def __init__(self, *, granularity="stage"):
+    def __init__(self, *, granularity: Literal["stage", "block", "operator"] = "stage") -> None:
         one_of("granularity", granularity, GRANULARITIES)
         self.granularity = granularity
 
     @abc.abstractmethod
-    def fusions(self, unit, tasks):
+    def fusions(self, unit: str, tasks: Sequence[str]) -> list[Fusion]:
         """Returns the list of `Fusion` after one unit; there are two or more tasks."""
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         places = units if len(tasks) > 1 else ()
         return {
             "choices": {task: (OWN,) * len(units) for task in tasks},

@@ -1,5 +1,8 @@
 """Cross-stitch networks: columns that exchange features by learned linear combinations."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from keras_mtl.fusion import Fusion
 from keras_mtl.strategies.columns import Columns
 
@@ -25,11 +28,13 @@ class CrossStitch(Columns):
 
     name = "cross_stitch"
 
-    def __init__(self, *, own=0.9, granularity="stage"):
+    def __init__(
+        self, *, own: float = 0.9, granularity: Literal["stage", "block", "operator"] = "stage"
+    ) -> None:
         super().__init__(granularity=granularity)
         self.own = float(own)
 
-    def fusions(self, unit, tasks):
+    def fusions(self, unit: str, tasks: Sequence[str]) -> list[Fusion]:
         sources = [(task, unit) for task in tasks]
         settings = {"num_tasks": len(tasks), "own": self.own}
         return [Fusion(f"{unit}.stitch", "cross_stitch", unit, sources, tasks, settings)]

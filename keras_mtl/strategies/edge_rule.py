@@ -1,5 +1,8 @@
 """EdgeRule: from which units of one column to which units of another features may flow."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from keras_mtl.strategies.settings import Settings
@@ -32,7 +35,7 @@ class EdgeRule(Settings):
         [MTL-NAS](https://arxiv.org/abs/2003.14058), section 3.1, and the rule of its code.
     """
 
-    def __init__(self, distance=3, same_stage=True, smallest_stage=1):
+    def __init__(self, distance: int = 3, same_stage: bool = True, smallest_stage: int = 1) -> None:
         for name, value in (("distance", distance), ("smallest_stage", smallest_stage)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
@@ -42,7 +45,7 @@ class EdgeRule(Settings):
         self.same_stage = bool(same_stage)
         self.smallest_stage = smallest_stage
 
-    def allows(self, source, target, stages):
+    def allows(self, source: int, target: int, stages: Sequence[int]) -> bool:
         """Whether unit number `target` may read unit number `source` of another column.
 
         Args:
@@ -53,7 +56,7 @@ class EdgeRule(Settings):
         large = min(stages.count(stages[i]) for i in (source, target)) >= self.smallest_stage
         return one_stage and large and target - source < self.distance
 
-    def edges(self, sizes):
+    def edges(self, sizes: Sequence[Any]) -> list[tuple[int, int]]:
         """All edges of one direction.
 
         Args:

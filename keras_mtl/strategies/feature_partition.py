@@ -1,6 +1,12 @@
 """FeaturePartition: tasks share one network by channels."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.architecture import SHARED
 from keras_mtl.channel_use import ChannelUse
@@ -15,6 +21,10 @@ from keras_mtl.strategies.strategy import (
     child_seed,
     one_of,
 )
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
+    from keras_mtl.partition import Partition
 
 LAYERS = ("alternate", "all")
 
@@ -71,15 +81,15 @@ class FeaturePartition(FixedStrategy):
 
     def __init__(
         self,
-        forward=None,
-        backward=None,
+        forward: ArrayLike | None = None,
+        backward: ArrayLike | None = None,
         *,
-        layers="alternate",
-        frozen=2 / 3,
-        seed=0,
-        normalisation="task",
-        tasks=None,
-    ):
+        layers: str | Sequence[str] = "alternate",
+        frozen: float = 2 / 3,
+        seed: int = 0,
+        normalisation: Literal["shared", "task"] = "task",
+        tasks: Sequence[str] | None = None,
+    ) -> None:
         self.forward = _matrix("forward", forward)
         self.backward = _matrix("backward", backward)
         if isinstance(layers, str):
@@ -97,11 +107,13 @@ class FeaturePartition(FixedStrategy):
         self.tasks = None if tasks is None else list(tasks)
 
     @classmethod
-    def of(cls, partition, **settings):
+    def of(cls, partition: Partition, **settings: Any) -> Self:
         """The strategy of a `keras_mtl.partition.Partition`; other settings as named arguments."""
         return cls(partition.forward, partition.backward, tasks=partition.tasks, **settings)
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         rows = list(tasks) if self.tasks is None else self.tasks
         if set(rows) != set(tasks):
             raise ValueError(

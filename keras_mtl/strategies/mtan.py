@@ -1,10 +1,18 @@
 """MTAN: one trunk for all tasks, from which each task selects features by attention."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from keras_mtl.architecture import SHARED
 from keras_mtl.checks import check_count
 from keras_mtl.fusion import Fusion
 from keras_mtl.graph import find_units
 from keras_mtl.strategies.strategy import FixedStrategy
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 class MTAN(FixedStrategy):
@@ -36,10 +44,12 @@ class MTAN(FixedStrategy):
 
     name = "mtan"
 
-    def __init__(self, *, reduction=4):
+    def __init__(self, *, reduction: int = 4) -> None:
         self.reduction = check_count("reduction", reduction)
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         stages = _stages(graph, units)
         return {
             "choices": {task: (SHARED,) * len(units) for task in tasks},

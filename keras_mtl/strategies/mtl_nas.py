@@ -1,6 +1,10 @@
 """MTL-NAS: columns whose units read each other through fusions with searched edges."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
 from keras import ops
@@ -20,6 +24,10 @@ from keras_mtl.strategies.strategy import (
     check_temperature,
     one_of,
 )
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
+    from keras_mtl.strategies.edge_rule import EdgeRule
 
 RELAXATIONS = ("deterministic", "stochastic")
 EVALUATIONS = ("decided", "relaxed")
@@ -77,17 +85,17 @@ class MTLNAS(SearchStrategy):
     def __init__(
         self,
         *,
-        edges=None,
-        granularity="block",
-        relaxation="deterministic",
-        entropy=10.0,
-        entropy_period=(0.0, 1.0),
-        temperature=(1.0, 0.05),
-        w_own=1.0,
-        evaluation="decided",
-        first="weights",
-        policy_moves_statistics=False,
-    ):
+        edges: EdgeRule | None = None,
+        granularity: Literal["stage", "block", "operator"] = "block",
+        relaxation: str | Mapping[str, str] = "deterministic",
+        entropy: float = 10.0,
+        entropy_period: tuple[float, float] = (0.0, 1.0),
+        temperature: tuple[float, float] = (1.0, 0.05),
+        w_own: float = 1.0,
+        evaluation: Literal["decided", "relaxed"] = "decided",
+        first: Literal["weights", "policy"] = "weights",
+        policy_moves_statistics: bool = False,
+    ) -> None:
         one_of("granularity", granularity, GRANULARITIES)
         one_of("evaluation", evaluation, EVALUATIONS)
         one_of("first", first, FIRST)
@@ -117,7 +125,7 @@ class MTLNAS(SearchStrategy):
         self.policy_moves_statistics = policy_moves_statistics
 
     @classmethod
-    def reference(cls, **changes):
+    def reference(cls, **changes: Any) -> Self:
         """What the authors' published code does.
 
         Compile with `multipliers={".nddr.": 100}`, SGD 1e-3 with momentum 0.9 and polynomial decay
@@ -131,10 +139,12 @@ class MTLNAS(SearchStrategy):
         }
         return cls(**{**settings, **changes})
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "edges": keras.saving.serialize_keras_object(self.edges)}
 
-    def open(self, graph, units, tasks, seed):
+    def open(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str], seed: int
+    ) -> Search:
         return MTLNASSearch(self, graph, units, tasks)
 
 

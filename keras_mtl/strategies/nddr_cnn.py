@@ -1,6 +1,14 @@
 """NDDR-CNN: columns whose features are concatenated and reduced by 1x1 convolutions."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
 from keras_mtl.strategies.columns import Columns, nddr_fusion
+
+if TYPE_CHECKING:
+    from keras_mtl.fusion import Fusion
 
 
 class NDDRCNN(Columns):
@@ -23,11 +31,13 @@ class NDDRCNN(Columns):
 
     name = "nddr_cnn"
 
-    def __init__(self, *, w_own=0.9, granularity="stage"):
+    def __init__(
+        self, *, w_own: float = 0.9, granularity: Literal["stage", "block", "operator"] = "stage"
+    ) -> None:
         super().__init__(granularity=granularity)
         self.w_own = float(w_own)
 
-    def fusions(self, unit, tasks):
+    def fusions(self, unit: str, tasks: Sequence[str]) -> list[Fusion]:
         return [
             nddr_fusion(unit, task, [(other, unit) for other in tasks if other != task], self.w_own)
             for task in tasks

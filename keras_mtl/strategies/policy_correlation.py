@@ -1,9 +1,11 @@
 """How alike the tasks' policies are."""
 
+from typing import Any
+
 import numpy as np
 
 
-def task_correlation(logits):
+def task_correlation(logits: Any) -> np.ndarray:
     """Cosine between the tasks' policies, on logits centred per task.
 
     Raw probabilities give about 0.75 for random policies; with its mean over the blocks taken off

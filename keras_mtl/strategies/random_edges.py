@@ -1,5 +1,10 @@
 """RandomEdges: the fused columns of MTL-NAS with edges drawn at random, or with all of them."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 import keras
 import numpy as np
 
@@ -9,6 +14,10 @@ from keras_mtl.graph import GRANULARITIES
 from keras_mtl.strategies.candidate_edges import candidate_fusions, chosen_fusions
 from keras_mtl.strategies.edge_rule import edge_rule
 from keras_mtl.strategies.strategy import FixedStrategy, one_of
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
+    from keras_mtl.strategies.edge_rule import EdgeRule
 
 
 class RandomEdges(FixedStrategy):
@@ -40,7 +49,15 @@ class RandomEdges(FixedStrategy):
     name = "random_edges"
     begins_trained = True
 
-    def __init__(self, *, edges=None, share=0.5, seed=0, w_own=0.9, granularity="block"):
+    def __init__(
+        self,
+        *,
+        edges: EdgeRule | None = None,
+        share: float = 0.5,
+        seed: int = 0,
+        w_own: float = 0.9,
+        granularity: Literal["stage", "block", "operator"] = "block",
+    ) -> None:
         one_of("granularity", granularity, GRANULARITIES)
         if not 0 <= share <= 1:
             raise ValueError(f"`share` must be between 0 and 1. Received: share={share}.")
@@ -50,10 +67,12 @@ class RandomEdges(FixedStrategy):
         self.w_own = float(w_own)
         self.granularity = granularity
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "edges": keras.saving.serialize_keras_object(self.edges)}
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         fusions = candidate_fusions(graph, units, tasks, self.edges, self.w_own)
         total = sum(len(fusion.sources) - 1 for fusion in fusions)
         chosen = np.zeros(total, bool)

@@ -1,13 +1,22 @@
 """Random policies to compare a learned one with (AdaShare's Random #1 and Random #2)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_mtl.architecture import SHARED, SKIP
 from keras_mtl.checks import check_count, check_seed
 from keras_mtl.errors import ArchitectureError
 
+if TYPE_CHECKING:
+    from keras_mtl.architecture import Architecture
 
-def random_policies(architecture, *, per_task, samples, seed):
+
+def random_policies(
+    architecture: Architecture, *, per_task: bool, samples: int, seed: int
+) -> list[Architecture]:
     """Architectures that skip as many blocks as a given one, at random places.
 
     Args:

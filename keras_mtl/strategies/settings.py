@@ -1,15 +1,17 @@
 """Settings: an object that is what its constructor's arguments are."""
 
+from typing import Any, Self
+
 
 class Settings:
     """Keeps its arguments under their names; equal to another with the same ones."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Settings as plain data, for `from_config` and `Architecture.origin`."""
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
     def __eq__(self, other):

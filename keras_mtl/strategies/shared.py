@@ -1,7 +1,15 @@
 """Shared: one trunk for all tasks (hard parameter sharing)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 from keras_mtl.architecture import SHARED
 from keras_mtl.strategies.strategy import FixedStrategy, check_normalisation
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 class Shared(FixedStrategy):
@@ -22,8 +30,10 @@ class Shared(FixedStrategy):
 
     name = "shared"
 
-    def __init__(self, *, normalisation="shared"):
+    def __init__(self, *, normalisation: Literal["shared", "task"] = "shared") -> None:
         self.normalisation = check_normalisation(normalisation)
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         return {"choices": {task: (SHARED,) * len(units) for task in tasks}}

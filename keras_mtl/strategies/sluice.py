@@ -1,11 +1,19 @@
 """Sluice networks: columns that exchange subspaces, and heads that read all their layers."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 from keras_mtl.checks import check_count
 from keras_mtl.fusion import Fusion
 from keras_mtl.layers._columns import fits, not_negative, share
 from keras_mtl.layers.sluice import INITIAL
 from keras_mtl.strategies.columns import Columns
 from keras_mtl.strategies.strategy import one_of
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 class Sluice(Columns):
@@ -45,13 +53,13 @@ class Sluice(Columns):
     def __init__(
         self,
         *,
-        subspaces=2,
-        own=0.9,
-        initial="own",
-        orthogonality=0.0,
-        last=0.9,
-        granularity="stage",
-    ):
+        subspaces: int = 2,
+        own: float = 0.9,
+        initial: Literal["own", "balanced", "biased"] = "own",
+        orthogonality: float = 0.0,
+        last: float = 0.9,
+        granularity: Literal["stage", "block", "operator"] = "stage",
+    ) -> None:
         super().__init__(granularity=granularity)
         one_of("initial", initial, INITIAL)
         self.subspaces = check_count("subspaces", subspaces)
@@ -60,7 +68,7 @@ class Sluice(Columns):
         self.orthogonality = not_negative("orthogonality", orthogonality)
         self.last = share("last", last)
 
-    def fusions(self, unit, tasks):
+    def fusions(self, unit: str, tasks: Sequence[str]) -> list[Fusion]:
         settings = {
             "num_tasks": len(tasks),
             "subspaces": self.subspaces,
@@ -71,7 +79,9 @@ class Sluice(Columns):
         sources = [(task, unit) for task in tasks]
         return [Fusion(f"{unit}.sluice", "sluice", unit, sources, tasks, settings)]
 
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         found = super().decide(graph, units, tasks)
         if not found["fusions"]:
             return found

@@ -5,17 +5,22 @@ its `open` returns the `Search` that one model owns: gates, what every task does
 open, regularisers, and how an Architecture is read off. None of them writes a training step.
 """
 
+from __future__ import annotations
+
 import abc
 import dataclasses
 import math
 import types
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from keras_mtl.architecture import NORMALISATION
 from keras_mtl.layers.step_seed import StepSeed
 from keras_mtl.strategies.settings import Settings
+
+if TYPE_CHECKING:
+    from keras_mtl.graph import BackboneGraph, Unit
 
 
 def child_seed(seed, *purpose):
@@ -46,7 +51,9 @@ class FixedStrategy(Strategy, abc.ABC):
     """A strategy without a search."""
 
     @abc.abstractmethod
-    def decide(self, graph, units, tasks):
+    def decide(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str]
+    ) -> dict[str, Any]:
         """Returns the parts of the `Architecture` that are this method's: `choices` at least.
 
         Args:
@@ -70,7 +77,9 @@ class SearchStrategy(Strategy, abc.ABC):
     retrains = True
 
     @abc.abstractmethod
-    def open(self, graph, units, tasks, seed):
+    def open(
+        self, graph: BackboneGraph, units: Sequence[Unit], tasks: Sequence[str], seed: int
+    ) -> Search:
         """Returns the `Search` of one model.
 
         Args:
@@ -100,11 +109,11 @@ class Phase:
     closed: str = "shared by all tasks"
 
     @property
-    def structure(self):
+    def structure(self) -> tuple[str, int]:
         """What decides the graph of a forward pass: phases that agree in it share functions."""
         return self.name, self.open_units
 
-    def describe(self, num_units):
+    def describe(self, num_units: int) -> str:
         """The phase in words, for the line that is shown while it is traced."""
         if self.open_units == 0:
             return f"the {self.name}: all {num_units} units {self.closed}"

@@ -1,11 +1,15 @@
 """Task: name, head, loss, metrics and weight, and what counts as a missing label."""
 
+from __future__ import annotations
+
 import copy
 import functools
 import math
 import numbers
 import re
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -112,17 +116,17 @@ class Task:
 
     def __init__(
         self,
-        name,
-        head,
-        loss,
-        metrics=(),
+        name: str,
+        head: keras.layers.Layer,
+        loss: str | Callable[..., Any],
+        metrics: Sequence[Any] = (),
         *,
-        weight=1.0,
-        ignore=None,
-        inputs=None,
-        weighted_metrics=(),
-        class_weight=None,
-    ):
+        weight: float = 1.0,
+        ignore: float | None = None,
+        inputs: str | None = None,
+        weighted_metrics: Sequence[Any] = (),
+        class_weight: Mapping[int, float] | None = None,
+    ) -> None:
         self.name = _check_name(name)
         if not isinstance(head, keras.layers.Layer):
             raise TypeError(
@@ -158,13 +162,13 @@ class Task:
         return f"<Task {self.name!r} loss={self.loss.name!r} head={self.head.name!r}>"
 
     @property
-    def all_metrics(self):
+    def all_metrics(self) -> tuple[Any, ...]:
         """The metrics, then the weighted ones."""
         return (*self.metrics, *self.weighted_metrics)
 
     # Losses -------------------------------------------------------------------------------------
 
-    def labels(self, y_true, sample_weight=None):
+    def labels(self, y_true: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """Splits labels into values without holes, and a float mask of the present ones."""
         labels, present = present_labels(y_true, self._missing)
         if sample_weight is not None:
@@ -174,7 +178,13 @@ class Task:
             labels = filled(labels, present)
         return labels, ops.cast(present, "float32")
 
-    def loss_per_label(self, y_true, y_pred, sample_weight=None, guard=None):
+    def loss_per_label(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        guard: Callable[..., Any] | None = None,
+    ) -> tuple[Any, Any, Any]:
         """Returns the loss of every label, its weight, its presence (float32, one shape).
 
         Missing labels have weight and presence 0, and a loss that is finite.
@@ -206,11 +216,11 @@ class Task:
         return values, weights, present
 
     @property
-    def is_mean_over_weights(self):
+    def is_mean_over_weights(self) -> bool:
         """Whether the loss is divided by the sum of the weights, not by the number of labels."""
         return self.loss.reduction == "mean_with_sample_weight"
 
-    def refusal(self, metric=None):
+    def refusal(self, metric: int | None = None) -> str:
         """What there is to say of an example whose labels are missing in part.
 
         Args:
@@ -231,7 +241,7 @@ class Task:
             "labels among present ones. Let its `update_state` take `sample_weight` per label."
         )
 
-    def check_missing(self, y_true, y_pred, sample_weight=None):
+    def check_missing(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Looks at all labels of a training for those that are missing in part where none may be.
 
         Args:
@@ -345,7 +355,14 @@ class Task:
 
     # Metrics ------------------------------------------------------------------------------------
 
-    def update_metrics(self, metrics, y_true, y_pred, sample_weight=None, guard=None):
+    def update_metrics(
+        self,
+        metrics: Sequence[Any],
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        guard: Any = None,
+    ) -> None:
         """Updates metric objects, from `new_metrics`, with the present labels only.
 
         Args:
@@ -368,14 +385,14 @@ class Task:
                 labels, y_pred, places, weights, functools.partial(guard, metric=i)
             )
 
-    def new_metrics(self):
+    def new_metrics(self) -> list[Any]:
         """Fresh metric objects named `<task>_<metric>`, one set for each model."""
         return [
             fresh_metric(metric, f"{self.name}_{metric.name}", i >= len(self.metrics))
             for i, metric in enumerate(self.all_metrics)
         ]
 
-    def results(self, logs, prefix=""):
+    def results(self, logs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """The task's metrics in logs: metric -> value, a float or an array.
 
         A metric whose result is a dict has an entry `<metric>_<key>` for each of its keys.
@@ -395,13 +412,13 @@ class Task:
             found |= {key[begin:]: plain_number(logs[key]) for key in parts}
         return found
 
-    def with_losses_of(self, other):
+    def with_losses_of(self, other: Task) -> Task:
         """This task with the loss and the metrics of another, and with what it ignores."""
         task = copy.copy(other)
         task.head, task.weight, task.inputs = self.head, self.weight, self.inputs
         return task
 
-    def reading(self, inputs):
+    def reading(self, inputs: str | None) -> Task:
         """This task with another set of inputs."""
         task = copy.copy(self)
         task.inputs = inputs
@@ -409,13 +426,13 @@ class Task:
 
     # Saving -------------------------------------------------------------------------------------
 
-    def lost_parts(self):
+    def lost_parts(self) -> list[tuple[str, str, Any]]:
         """What could not be found when the task was loaded: a list of `(kind, name, config)`."""
         parts = [("loss", self.loss), *(("metric", metric) for metric in self.all_metrics)]
         lost = (saved_parts.LostLoss, saved_parts.LostMetric)
         return [(kind, part.name, part.config) for kind, part in parts if isinstance(part, lost)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "head": keras.saving.serialize_keras_object(self.head),
@@ -430,7 +447,7 @@ class Task:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the task once more; a loss or metric that is not found is one that is lost.
 
         A model of such a task predicts, and says at `compile` what it lacks.
@@ -474,7 +491,7 @@ def task_configs(tasks):
     return configs
 
 
-def check_tasks(tasks):
+def check_tasks(tasks: Any) -> tuple[Task, ...]:
     """Returns the tasks as a tuple, or says what is wrong with them."""
     if isinstance(tasks, Task):
         tasks = [tasks]

@@ -31,11 +31,11 @@ class ArchitectureResult(ResultRow):
     kind = Architecture
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """Number of parameters of all tasks together."""
         return self.architecture.parameters()
 
     @property
-    def flops(self):
+    def flops(self) -> int:
         """FLOPs of one example for all tasks together."""
         return self.architecture.flops()

@@ -1,14 +1,19 @@
 """ArchitectureTuner: trains given architectures one after another, and keeps every result."""
 
+from __future__ import annotations
+
 import copy
 import gc
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from keras_mtl.architecture import Architecture
 from keras_mtl.build import build
@@ -24,6 +29,10 @@ from keras_mtl.tuners.files import DamagedFileError, write_whole
 from keras_mtl.tuners.result_rows import RESULT, again, best_row, number, plain
 from keras_mtl.tuners.resumable_oracle import trial_name
 from keras_mtl.tuners.resumable_tuner import ResumableTuner
+
+if TYPE_CHECKING:
+    from keras_mtl.models import MultiTaskModel
+    from keras_mtl.task import Task
 
 _WEIGHTS = "model.weights.h5"
 
@@ -77,19 +86,19 @@ class ArchitectureTuner(ResumableTuner):
 
     def __init__(
         self,
-        backbone,
-        tasks,
-        candidates,
+        backbone: keras.Model,
+        tasks: Sequence[Task] | Task,
+        candidates: Sequence[Architecture],
         *,
-        compile,
-        objective,
-        direction=None,
-        max_trials=None,
-        seed=0,
-        initial_weights="backbone",
-        lease=600.0,
-        **options,
-    ):
+        compile: Callable[[Any], Any],
+        objective: str | Callable[..., float] | keras_tuner.Objective,
+        direction: Literal["min", "max"] | None = None,
+        max_trials: int | None = None,
+        seed: int | None = 0,
+        initial_weights: Any = "backbone",
+        lease: float = 600.0,
+        **options: Any,
+    ) -> None:
         if not callable(compile):
             raise TypeError(
                 "`compile` must be a function that compiles the model it is given. Received: "
@@ -115,9 +124,17 @@ class ArchitectureTuner(ResumableTuner):
         )
         super().__init__(oracle, **options)
 
-    def search(
-        self, x=None, y=None, *, validation_data, epochs=1, callbacks=None, verbose=1, **options
-    ):
+    def search(  # type: ignore[override]
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        validation_data: Any,
+        epochs: int = 1,
+        callbacks: Any = None,
+        verbose: int = 1,
+        **options: Any,
+    ) -> None:
         """Trains every candidate that has no result yet.
 
         Args:
@@ -141,23 +158,23 @@ class ArchitectureTuner(ResumableTuner):
             **options,
         )
 
-    def results(self):
+    def results(self) -> list[ArchitectureResult]:
         """The rows of all trained candidates, as `ArchitectureResult`, in their order."""
         return ArchitectureResult.load_all(self.project_dir)
 
-    def best_result(self):
+    def best_result(self) -> ArchitectureResult:
         """The row with the best score, the first one of equals."""
         return best_row(self.results(), self.objective)
 
-    def best_architecture(self):
+    def best_architecture(self) -> Architecture:
         """The `Architecture` with the best score."""
         return self.best_result().architecture
 
-    def best_model(self):
+    def best_model(self) -> MultiTaskModel:
         """The trained model with the best score, compiled."""
         return self.model_of(self.best_result())
 
-    def model_of(self, result):
+    def model_of(self, result: ArchitectureResult) -> MultiTaskModel:
         """The trained model of one row of `results()`, compiled."""
         model = self._built(result.architecture)
         path = self.folder(trial_name(result.index)) / _WEIGHTS
@@ -170,7 +187,7 @@ class ArchitectureTuner(ResumableTuner):
             ) from None
         return model
 
-    def load_model(self, trial):
+    def load_model(self, trial: Trial) -> MultiTaskModel:
         """For `get_best_models`."""
         path = self.folder(trial.trial_id) / RESULT
         result = ArchitectureResult.load(path)
@@ -180,7 +197,18 @@ class ArchitectureTuner(ResumableTuner):
 
     # One training -------------------------------------------------------------------------------
 
-    def train(self, trial, candidate, x, y, *, validation_data, epochs, callbacks, **options):
+    def train(
+        self,
+        trial: Trial,
+        candidate: Any,
+        x: Any,
+        y: Any,
+        *,
+        validation_data: Any,
+        epochs: int,
+        callbacks: Any,
+        **options: Any,
+    ) -> dict[str, float]:
         path = self.folder(trial.trial_id) / RESULT
         result = ArchitectureResult.load_or_set_aside(path)
         # There is one when a kill came between its file and its report, or the oracle's are lost.

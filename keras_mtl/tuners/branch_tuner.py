@@ -1,9 +1,18 @@
 """BranchTuner: trains candidate trees."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
 
 from keras_mtl.architecture import OWN, SKIP, Architecture
 from keras_mtl.tuners.architecture_tuner import ArchitectureTuner
+
+if TYPE_CHECKING:
+    from keras_mtl.task import Task
 
 
 class BranchTuner(ArchitectureTuner):
@@ -41,7 +50,13 @@ class BranchTuner(ArchitectureTuner):
         [Branched Multi-Task Networks](https://arxiv.org/abs/1904.02920), section 4.
     """
 
-    def __init__(self, backbone, tasks, candidates, **options):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        tasks: Sequence[Task] | Task,
+        candidates: Sequence[Architecture],
+        **options: Any,
+    ) -> None:
         candidates = [candidates] if isinstance(candidates, Architecture) else list(candidates)
         for candidate in candidates:
             if isinstance(candidate, Architecture):

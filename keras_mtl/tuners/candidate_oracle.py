@@ -1,7 +1,10 @@
 """CandidateOracle: a list of candidates, each tried once, in its order."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras_tuner
 
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
 
@@ -30,7 +33,15 @@ class CandidateOracle(ResumableOracle):
     [{'width': 8}, {'width': 16}]
     """
 
-    def __init__(self, candidates, objective, *, max_trials=None, ignored=(), **options):
+    def __init__(
+        self,
+        candidates: Sequence[Any],
+        objective: str | keras_tuner.Objective,
+        *,
+        max_trials: int | None = None,
+        ignored: Iterable[str] = (),
+        **options: Any,
+    ) -> None:
         if isinstance(candidates, (str, Mapping)) or not isinstance(candidates, Iterable):
             raise TypeError(f"`candidates` must be a list. Received: candidates={candidates!r}.")
         self.candidates = [_plain(candidate) for candidate in candidates]
@@ -53,10 +64,10 @@ class CandidateOracle(ResumableOracle):
                 f"Received: max_trials={max_trials}."
             )
 
-    def propose(self, index):
+    def propose(self, index: int) -> Any:
         return self.candidates[index]
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         for trial_id in state["start_order"]:
             trial = self.trials.get(trial_id)  # `None`: its file is damaged
             given = [self._identity(given) for given in self.candidates[int(trial_id) :][:1]]
@@ -69,7 +80,7 @@ class CandidateOracle(ResumableOracle):
                 )
         super().set_state(state)
 
-    def same(self, one, other):
+    def same(self, one: Any, other: Any) -> bool:
         """Whether two candidates differ at most in what is ignored."""
         return self._identity(one) == self._identity(other)
 

@@ -1,11 +1,18 @@
 """EvolutionStrategiesOracle: climbs by finite differences along random directions."""
 
-import math
+from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+import keras_tuner
 import numpy as np
 
 from keras_mtl.checks import check_count, check_not_negative, check_positive
 from keras_mtl.tuners.space_oracle import NOISE, SpaceOracle
+
+if TYPE_CHECKING:
+    from keras_mtl.partition import PartitionSpace
 
 
 class EvolutionStrategiesOracle(SpaceOracle):
@@ -65,20 +72,20 @@ class EvolutionStrategiesOracle(SpaceOracle):
 
     def __init__(
         self,
-        space,
-        objective=None,
-        max_trials=1000,
+        space: PartitionSpace,
+        objective: str | keras_tuner.Objective | None = None,
+        max_trials: int = 1000,
         *,
-        starts=32,
-        directions=16,
-        kept=8,
-        deviation=0.05,
-        learning_rate=0.1,
-        momentum=0.0,
-        decay=1e-3,
-        epsilon=1e-4,
-        **options,
-    ):
+        starts: int = 32,
+        directions: int = 16,
+        kept: int = 8,
+        deviation: float = 0.05,
+        learning_rate: float = 0.1,
+        momentum: float = 0.0,
+        decay: float = 1e-3,
+        epsilon: float = 1e-4,
+        **options: Any,
+    ) -> None:
         super().__init__(space, objective, max_trials, **options)
         self.starts = check_count("starts", starts)
         self.directions = check_count("directions", directions)
@@ -98,21 +105,27 @@ class EvolutionStrategiesOracle(SpaceOracle):
         self._scores = {}
 
     @classmethod
-    def reference(cls, space, objective=None, max_trials=10_000, **options):
+    def reference(
+        cls,
+        space: PartitionSpace,
+        objective: str | keras_tuner.Objective | None = None,
+        max_trials: int = 10_000,
+        **options: Any,
+    ) -> Self:
         """The settings of the authors' code, which differ from those of their paper."""
         settings = {"directions": 8, "kept": 7, "deviation": 0.04}
         settings |= {"learning_rate": 0.25, "momentum": 0.8}
         return cls(space, objective, max_trials, **{**settings, **options})
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         names = ("starts", "directions", "kept", "deviation", "learning_rate", "momentum", "decay")
         own = {name: getattr(self, name) for name in (*names, "epsilon")}
         return {**super().settings(), **own}
 
-    def generation_of(self, index):
+    def generation_of(self, index: int) -> int:
         return 0 if index < self.starts else 1 + (index - self.starts) // (2 * self.directions)
 
-    def propose(self, index):
+    def propose(self, index: int) -> Any:
         if index < self.starts:
             return self.candidate_of(self.draw(index))
         generation = self.generation_of(index)
@@ -123,14 +136,14 @@ class EvolutionStrategiesOracle(SpaceOracle):
         point = np.asarray(self.points[generation - 1])
         return self.candidate_of(np.clip(point - noise if down else point + noise, 0.0, 1.0))
 
-    def observe(self, index, score):
+    def observe(self, index: int, score: float | None) -> None:
         failed = score is None or not math.isfinite(score)
         sign = 1.0 if self.objective.direction == "max" else -1.0
         self._scores[str(index)] = None if failed else sign * score
         generation = len(self.points)
         if len(self._scores) < (2 * self.directions if generation else self.starts):
             return
-        scores = [self._scores[key] for key in sorted(self._scores, key=int)]
+        scores: Any = [self._scores[key] for key in sorted(self._scores, key=int)]
         scores = np.array([math.nan if score is None else score for score in scores])
         all_failed = np.isnan(scores).all()
         scores = np.where(np.isnan(scores), 0.0 if all_failed else np.nanmin(scores), scores)
@@ -157,12 +170,12 @@ class EvolutionStrategiesOracle(SpaceOracle):
         normal = self.generator(NOISE, generation, pair).standard_normal(len(self.space.names))
         return self.deviation * normal
 
-    def get_state(self):
-        own = {"points": list(self.points), "velocity": self._velocity}
+    def get_state(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"points": list(self.points), "velocity": self._velocity}
         own["scores"] = dict(self._scores)
         return {**super().get_state(), "evolution_strategies": own}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         own = state["evolution_strategies"]
         self.points = own["points"]

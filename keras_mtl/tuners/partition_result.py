@@ -33,6 +33,6 @@ class PartitionResult(ResultRow):
     kind = Partition
 
     @property
-    def feature_use(self):
+    def feature_use(self) -> float:
         """Mean share of channels that a task uses."""
         return self.partition.feature_use

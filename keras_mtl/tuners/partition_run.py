@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+import keras
+
 from keras_mtl.tuners.resumable_tuner import ResumableTuner
 
 
@@ -23,11 +25,11 @@ class PartitionRun:
     folder: pathlib.Path
     tuner: ResumableTuner = dataclasses.field(repr=False)
 
-    def heartbeat(self):
+    def heartbeat(self) -> keras.callbacks.Callback:
         """A Keras callback for `fit` and `evaluate`, that reports after every batch."""
         return self.tuner.heartbeat()
 
-    def report(self):
+    def report(self) -> None:
         """Tells the chief of a search on many machines that scoring goes on.
 
         Scoring that takes longer than the `lease` of the oracle without a report is given to

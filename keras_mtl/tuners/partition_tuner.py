@@ -1,11 +1,16 @@
 """PartitionTuner: searches for partitions, by whatever score."""
 
+from __future__ import annotations
+
 import math
+import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from keras_mtl.errors import NonFiniteError, suggestion
 from keras_mtl.partition import PartitionSpace
@@ -16,6 +21,9 @@ from keras_mtl.tuners.random_oracle import RandomOracle
 from keras_mtl.tuners.result_rows import RESULT, best_row
 from keras_mtl.tuners.resumable_tuner import ResumableTuner
 from keras_mtl.tuners.space_oracle import TRAINING, SpaceOracle
+
+if TYPE_CHECKING:
+    from keras_mtl.partition import Partition
 
 ORACLES = {"evolution_strategies": EvolutionStrategiesOracle, "random": RandomOracle}
 
@@ -67,18 +75,18 @@ class PartitionTuner(ResumableTuner):
 
     def __init__(
         self,
-        score,
-        space,
-        oracle="evolution_strategies",
+        score: Callable[[Partition, PartitionRun], Any],
+        space: PartitionSpace | Sequence[str],
+        oracle: str | SpaceOracle = "evolution_strategies",
         *,
-        max_trials=None,
-        directory,
-        project_name,
-        overwrite=False,
-        idle_seconds=2.0,
-        chief_timeout=600.0,
-        **options,
-    ):
+        max_trials: int | None = None,
+        directory: os.PathLike[str] | str,
+        project_name: str,
+        overwrite: bool = False,
+        idle_seconds: float = 2.0,
+        chief_timeout: float = 600.0,
+        **options: Any,
+    ) -> None:
         if not callable(score):
             raise TypeError(
                 "`score` must be a function of a partition and a run that returns a number. "
@@ -97,7 +105,7 @@ class PartitionTuner(ResumableTuner):
             chief_timeout=chief_timeout,
         )
 
-    def search(self, *, verbose=1):
+    def search(self, *, verbose: int = 1) -> None:  # type: ignore[override]
         """Scores partitions until all candidates have a result.
 
         Args:
@@ -105,11 +113,11 @@ class PartitionTuner(ResumableTuner):
         """
         super().search(verbose=verbose)
 
-    def results(self):
+    def results(self) -> list[PartitionResult]:
         """The rows of all candidates that have a result, as `PartitionResult`, in their order."""
         return PartitionResult.load_all(self.project_dir)
 
-    def history(self):
+    def history(self) -> list[tuple[float, float, int | None]]:
         """Rows `(feature_use, score, generation)` that `keras_mtl.plot.partition_search` draws."""
         return [
             (row.feature_use, row.score, row.generation)
@@ -117,15 +125,15 @@ class PartitionTuner(ResumableTuner):
             if row.score is not None
         ]
 
-    def best_result(self):
+    def best_result(self) -> PartitionResult:
         """The row with the best score, the first one of equals."""
         return best_row(self.results(), self._local.objective)
 
-    def best_partition(self):
+    def best_partition(self) -> Partition:
         """The `Partition` with the best score."""
         return self.best_result().partition
 
-    def last_partition(self):
+    def last_partition(self) -> Partition:
         """The `Partition` at which evolution strategies have arrived, as the chief knows.
 
         It was not scored itself, so that no luck of a noisy score is in it.
@@ -139,7 +147,7 @@ class PartitionTuner(ResumableTuner):
 
     # One candidate ------------------------------------------------------------------------------
 
-    def train(self, trial, candidate):
+    def train(self, trial: Trial, candidate: Any) -> dict[str, float]:
         path = self.folder(trial.trial_id) / RESULT
         result = PartitionResult.load_or_set_aside(path)
         partition = self.space.partition([candidate[name] for name in self.space.names])

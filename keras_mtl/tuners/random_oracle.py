@@ -1,5 +1,7 @@
 """RandomOracle: points of a space, drawn at random."""
 
+from typing import Any
+
 from keras_mtl.tuners.space_oracle import SpaceOracle
 
 
@@ -27,5 +29,5 @@ class RandomOracle(SpaceOracle):
     https://arxiv.org/abs/1908.04339), Section 4.1.
     """
 
-    def propose(self, index):
+    def propose(self, index: int) -> Any:
         return self.candidate_of(self.draw(index))

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+import os
 import pathlib
 import warnings
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,16 +23,19 @@ class ResultRow:
     names in `candidate` the field that is no plain data, and in `kind` its class.
     """
 
+    index: int
+    score: float | None
+    metrics: dict
     candidate: ClassVar[str]
-    kind: ClassVar[type]
+    kind: ClassVar[Any]
 
-    def save(self, path):
+    def save(self: Any, path: os.PathLike[str] | str) -> None:
         """Writes the row as JSON, whole or not at all."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         write_json(path, {**data, self.candidate: data[self.candidate].to_json()})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: os.PathLike[str] | str) -> Self | None:
         """Reads what `save` wrote; `None` where there is no file.
 
         Raises:
@@ -50,7 +54,7 @@ class ResultRow:
         return row
 
     @classmethod
-    def load_or_set_aside(cls, path):
+    def load_or_set_aside(cls, path: os.PathLike[str] | str) -> Self | None:
         """As `load`; a damaged file is kept under another name, and `None` returned."""
         try:
             return cls.load(path)
@@ -64,7 +68,7 @@ class ResultRow:
             return None
 
     @classmethod
-    def load_all(cls, folder):
+    def load_all(cls, folder: os.PathLike[str] | str) -> list[Self]:
         """The rows of a search's folder, in order of their index; damaged ones are left out."""
         rows = []
         for path in sorted(pathlib.Path(folder).glob(f"trial_*/{RESULT}")):

@@ -4,7 +4,9 @@ import json
 import math
 import pathlib
 import warnings
+from collections.abc import Mapping
 from time import monotonic
+from typing import Any
 
 import keras_tuner
 import numpy as np
@@ -76,14 +78,14 @@ class ResumableOracle(keras_tuner.Oracle):
 
     def __init__(
         self,
-        objective,
-        max_trials,
+        objective: str | keras_tuner.Objective,
+        max_trials: int,
         *,
-        seed=0,
-        lease=600.0,
-        max_retries_per_trial=0,
-        max_consecutive_failed_trials=3,
-    ):
+        seed: int | None = 0,
+        lease: float = 600.0,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+    ) -> None:
         seed = check_seed(seed)
         if not is_integer(max_trials) or max_trials < 1:
             raise ValueError(
@@ -110,31 +112,31 @@ class ResumableOracle(keras_tuner.Oracle):
 
     # What a subclass writes ---------------------------------------------------------------------
 
-    def propose(self, index):
+    def propose(self, index: int) -> Any:
         """Candidate number `index` as plain JSON data; `None` while others must end before."""
         raise NotImplementedError
 
-    def observe(self, index, score):
+    def observe(self, index: int, score: float | None) -> None:
         """Learns the score of a candidate (`None`: it failed): once for each, in any order."""
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What a reloaded search must agree in, as plain data by argument."""
         oracle = type(self).__name__
         return {"oracle": oracle, "seed": self.seed, "objective": str(self.objective)}
 
-    def generator(self, *key):
+    def generator(self, *key: int) -> np.random.Generator:
         """Random numbers that depend on the seed and on a key of ints alone."""
         return np.random.default_rng((self.seed, *key))
 
     # What a tuner asks --------------------------------------------------------------------------
 
     @staticmethod
-    def candidate(trial):
+    def candidate(trial: Trial) -> Any:
         """The candidate of a trial, on any worker."""
         return candidate_of(trial)
 
     @property
-    def failed_in_a_row(self):
+    def failed_in_a_row(self) -> int:
         """How many of the last trials have failed, one after another."""
         count = 0
         for trial_id in reversed(self.end_order):
@@ -144,37 +146,37 @@ class ResumableOracle(keras_tuner.Oracle):
         return count
 
     @property
-    def gave_up(self):
+    def gave_up(self) -> bool:
         """Whether too many trials in a row have failed."""
         limit = self.max_consecutive_failed_trials
         return limit is not None and self.failed_in_a_row >= limit
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether every trial has ended."""
         return len(self.end_order) >= max(self.max_trials, len(self.start_order))
 
     @property
-    def tuner_ids(self):
+    def tuner_ids(self) -> set[str]:
         """Workers that the chief must not leave alone: with a trial, or waiting for one."""
         now = monotonic()
         waiting = {name for name, seen in self._seen.items() if now - seen < _SILENCE}
         return waiting | set(self.ongoing_trials)
 
     @tuner_ids.setter
-    def tuner_ids(self, names):
+    def tuner_ids(self, names: Any) -> None:
         self._seen = dict.fromkeys(names, monotonic())
 
-    def get_best_trials(self, num_trials=1):
+    def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         """The trials with the best scores; fewer where fewer have one."""
         count = sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values())
         return super().get_best_trials(min(num_trials, count))
 
-    def get_trial(self, trial_id):
+    def get_trial(self, trial_id: str) -> Trial:
         """A trial; an empty one, which is stopped, for a name of another search."""
         return self.trials.get(trial_id) or _empty(TrialStatus.STOPPED)
 
-    def score_trial(self, trial):
+    def score_trial(self, trial: Trial) -> None:
         """Takes the best finite value of the objective."""
         history = trial.metrics.get_history(self.objective.name)
         steps = {float(x.mean()): x.step for x in reversed(history) if math.isfinite(x.mean())}
@@ -183,14 +185,14 @@ class ResumableOracle(keras_tuner.Oracle):
 
     # Trials -------------------------------------------------------------------------------------
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         candidate = self.propose(int(trial_id))
         if candidate is None:
             return {"status": TrialStatus.IDLE}
         return {"status": TrialStatus.RUNNING, "values": {CANDIDATE: json.dumps(candidate)}}
 
     @keras_tuner.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> Trial:
         """A trial for a worker: its own once more, one that was given up, or the next."""
         self._seen[tuner_id] = monotonic()
         self._end_leases()
@@ -209,7 +211,7 @@ class ResumableOracle(keras_tuner.Oracle):
         return _empty(TrialStatus.IDLE)
 
     @keras_tuner.synchronized
-    def update_trial(self, trial_id, metrics, step=0):
+    def update_trial(self, trial_id: str, metrics: Mapping[str, Any], step: int = 0) -> Trial:
         """A report of a worker: it is alive, and its trial has these metrics (or none yet)."""
         if trial_id not in self.trials:  # of a worker that was left over from another search
             return _empty(TrialStatus.STOPPED)
@@ -226,7 +228,7 @@ class ResumableOracle(keras_tuner.Oracle):
         return _copy(trial)
 
     @keras_tuner.synchronized
-    def end_trial(self, trial):
+    def end_trial(self, trial: Trial) -> None:
         """Takes the result of a trial; a second one of the same trial changes nothing."""
         given, trial = trial, self.trials.get(trial.trial_id)
         if trial is None or trial.trial_id in self.end_order or not _same(given, trial):
@@ -312,21 +314,21 @@ class ResumableOracle(keras_tuner.Oracle):
 
     # State --------------------------------------------------------------------------------------
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         own = {"settings": self.settings(), "learned": sorted(self._learned)}
         return {**super().get_state(), **own}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._learned = set(state.get("learned", ()))
         for tuner_id, trial in self.ongoing_trials.items():
             self._lend(tuner_id, trial)
 
-    def save(self):
+    def save(self) -> None:
         """Writes the state; the trials are in files of their own."""
         write_json(self.folder / "oracle.json", self.get_state())
 
-    def reload(self):
+    def reload(self) -> None:
         """Continues from the files, if there are any, where the last process ended."""
         path = self.folder / "oracle.json"
         try:
@@ -390,7 +392,7 @@ class ResumableOracle(keras_tuner.Oracle):
         self.set_state({**state, "end_order": ended, "ongoing_trials": ongoing, "learned": learned})
         return damaged
 
-    def mend(self):
+    def mend(self) -> None:
         """Makes the files agree with what `reload` has found; says which were damaged."""
         if not self._damaged:
             return
@@ -401,7 +403,7 @@ class ResumableOracle(keras_tuner.Oracle):
         self._damaged = {}
         warnings.warn(said, stacklevel=3)
 
-    def has_ended(self):
+    def has_ended(self) -> bool:
         """Whether the files say that all trials have ended: whoever comes now is too late."""
         try:
             state = read_json(self.folder / "oracle.json") or {}
@@ -411,7 +413,7 @@ class ResumableOracle(keras_tuner.Oracle):
             return False
 
     @property
-    def folder(self):
+    def folder(self) -> pathlib.Path:
         """Where the search keeps its files."""
         return pathlib.Path(self._project_dir)
 

@@ -1,15 +1,17 @@
 """ResumableTuner: runs the trials of a `ResumableOracle`, alone or as one of many workers."""
 
 import functools
+import os
 import pathlib
 import time
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_mtl.checks import check_not_negative, check_positive
 from keras_mtl.report import say
@@ -66,14 +68,14 @@ class ResumableTuner(BaseTuner):
 
     def __init__(
         self,
-        oracle,
+        oracle: ResumableOracle,
         *,
-        directory,
-        project_name,
-        overwrite=False,
-        idle_seconds=2.0,
-        chief_timeout=600.0,
-    ):
+        directory: os.PathLike[str] | str,
+        project_name: str,
+        overwrite: bool = False,
+        idle_seconds: float = 2.0,
+        chief_timeout: float = 600.0,
+    ) -> None:
         if not isinstance(oracle, ResumableOracle):
             raise TypeError(f"`oracle` must be a `ResumableOracle`. Received: oracle={oracle!r}.")
         chief_timeout = check_positive("chief_timeout", chief_timeout)
@@ -93,7 +95,7 @@ class ResumableTuner(BaseTuner):
         self.verbose = 1
         self._local = oracle  # on a worker `self.oracle` speaks to the chief's instead
         self._idle = False
-        self._trial = None
+        self._trial: Any = None
         self._reported = 0.0
         if worker:
             self.oracle = self._chief(chief_timeout)
@@ -111,7 +113,7 @@ class ResumableTuner(BaseTuner):
         if self.verbose:
             say(line)
 
-    def train(self, trial, candidate, *args, **options):
+    def train(self, trial: Trial, candidate: Any, *args: Any, **options: Any) -> dict[str, float]:
         """Trains one candidate.
 
         Args:
@@ -124,11 +126,11 @@ class ResumableTuner(BaseTuner):
         """
         raise NotImplementedError
 
-    def heartbeat(self):
+    def heartbeat(self) -> keras.callbacks.Callback:
         """A Keras callback that tells the chief that this worker is alive and at its trial."""
         return _Heartbeat(self)
 
-    def report(self):
+    def report(self) -> None:
         """Tells the oracle that the present trial goes on; call it as often as you like.
 
         Raises:
@@ -143,7 +145,7 @@ class ResumableTuner(BaseTuner):
                 f"Trial {int(self._trial.trial_id) + 1} was ended by another worker."
             )
 
-    def search(self, *args, verbose=1, **options):
+    def search(self, *args: Any, verbose: int = 1, **options: Any) -> None:
         """Runs trials until all have ended.
 
         Args:
@@ -187,11 +189,11 @@ class ResumableTuner(BaseTuner):
         except _TrialError as error:
             raise error.__cause__ from None
 
-    def get_best_models(self, num_models=1):
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
         """The trained models with the best scores, best first; fewer where fewer have one."""
         return [self.load_model(trial) for trial in self._best_trials(num_models)]
 
-    def get_best_hyperparameters(self, num_trials=1):
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
         """The hyperparameters of the trials with the best scores, best first."""
         return [trial.hyperparameters for trial in self._best_trials(num_trials)]
 
@@ -208,20 +210,20 @@ class ResumableTuner(BaseTuner):
 
     # KerasTuner's hooks -------------------------------------------------------------------------
 
-    def on_search_begin(self):
+    def on_search_begin(self) -> None:
         self._idle = False
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         if self._idle:
             time.sleep(self.idle_seconds)
         self._idle = True
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: Trial) -> None:
         self._idle = False
         self._trial = trial
         self._reported = time.monotonic()
 
-    def run_trial(self, trial, *args, **options):
+    def run_trial(self, trial: Trial, *args: Any, **options: Any) -> Any:
         try:
             found = self.train(trial, ResumableOracle.candidate(trial), *args, **options)
             return self._numbers(found) if isinstance(found, Mapping) else found
@@ -231,7 +233,7 @@ class ResumableTuner(BaseTuner):
             error.add_note(f"In trial {int(trial.trial_id) + 1}, which stays open.")
             raise _TrialError from error
 
-    def on_trial_end(self, trial):
+    def on_trial_end(self, trial: Trial) -> None:
         self.oracle.end_trial(trial)
 
     def _numbers(self, found):
@@ -243,13 +245,13 @@ class ResumableTuner(BaseTuner):
             )
         return {key: value for key, value in numbers.items() if value is not None}
 
-    def save(self):
+    def save(self) -> None:
         """Only the oracle has a state, and saves it itself."""
 
-    def reload(self):
+    def reload(self) -> None:
         """Only the oracle has a state; a file of another tuner's state says nothing here."""
 
-    def folder(self, trial_id):
+    def folder(self, trial_id: str) -> pathlib.Path:
         """Where a trial keeps its files."""
         return pathlib.Path(self.get_trial_dir(trial_id))
 

@@ -1,8 +1,16 @@
 """SpaceOracle: base of the oracles whose candidates are points of a cube."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras_tuner
+import numpy as np
 
 from keras_mtl.tuners.resumable_oracle import ResumableOracle
+
+if TYPE_CHECKING:
+    from keras_mtl.partition import PartitionSpace
 
 # What the random numbers of a search are for; the first part of a generator's key.
 DRAW, NOISE, TRAINING = range(3)
@@ -22,30 +30,36 @@ class SpaceOracle(ResumableOracle):
         **options: `seed`, `lease`, ... of `ResumableOracle`.
     """
 
-    def __init__(self, space, objective=None, max_trials=1000, **options):
+    def __init__(
+        self,
+        space: PartitionSpace,
+        objective: str | keras_tuner.Objective | None = None,
+        max_trials: int = 1000,
+        **options: Any,
+    ) -> None:
         objective = objective or keras_tuner.Objective("score", "max")
         super().__init__(objective, max_trials, **options)
         self.space = space
 
-    points = ()  # where a search by generations has been
+    points: Any = ()  # where a search by generations has been
 
-    def generation_of(self, index):
+    def generation_of(self, index: int) -> int:
         """The generation to which a candidate belongs; 0 for what is drawn at random."""
         return 0
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         response = super().populate_space(trial_id)
         if "values" in response:
             response["values"] |= self.propose(int(trial_id))
         return response
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {**super().settings(), "space": repr(self.space)}
 
-    def draw(self, index):
+    def draw(self, index: int) -> np.ndarray:
         """Random point number `index`."""
         return self.space.draw(self.generator(DRAW, index))
 
-    def candidate_of(self, point):
+    def candidate_of(self, point: np.ndarray) -> dict[str, float]:
         """A point as plain data."""
         return dict(zip(self.space.names, point.tolist(), strict=True))
