@@ -1,3 +1,4 @@
+import functools
 import json
 
 import keras
@@ -153,6 +154,22 @@ def test_loss_function_of_the_user():
     np.testing.assert_array_equal(present, [1.0, 0.0])
 
 
+@pytest.mark.parametrize("name", ["huber", "dice", "poisson", "mean_squared_error"])
+def test_loss_function_of_the_user_may_have_a_name_of_keras(name):
+    def loss(y_true, y_pred):
+        return 100 * keras.ops.mean(keras.ops.abs(y_pred - y_true), axis=-1)
+
+    loss.__name__ = name
+    values, _, _ = a_task(loss).loss_per_label(np.array([[1.0]]), np.array([[4.0]]))
+    np.testing.assert_array_equal(values, [300.0])
+
+
+def test_loss_function_with_settled_arguments():
+    loss = functools.partial(keras.losses.huber, delta=0.5)
+    values, _, _ = a_task(loss, [loss]).loss_per_label(np.array([[1.0]]), np.array([[4.0]]))
+    np.testing.assert_array_equal(values, [0.5 * 3 - 0.125])
+
+
 def test_unknown_loss_is_refused():
     with pytest.raises(ValueError) as error:
         a_task("mzz")
@@ -189,6 +206,10 @@ def test_one_metric_needs_no_list():
         ("categorical_crossentropy", keras.metrics.CategoricalAccuracy),
         ("binary_crossentropy", keras.metrics.BinaryAccuracy),
         (keras.losses.CategoricalFocalCrossentropy(), keras.metrics.CategoricalAccuracy),
+        (
+            keras.losses.CategoricalGeneralizedCrossEntropy(),
+            keras.metrics.SparseCategoricalAccuracy,
+        ),
     ],
 )
 def test_accuracy_follows_the_loss(loss, kind):

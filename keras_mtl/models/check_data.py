@@ -32,6 +32,7 @@ def check_batches(model, data, *, batched=True):
     x, y = data[:2]
     names = [task.name for task in model.tasks]
     unknown = _check_inputs(model, x)
+    _check_owners(model, y)
     extra = check_names("Labels", y, names)
     if len(data) == 3 and data[2] is not None:
         check_names("Sample weights", data[2], [*names, *extra], all_needed=False)
@@ -44,6 +45,23 @@ def check_batches(model, data, *, batched=True):
         _check_labels(task, *rows[:2])
         _check_weights(task, *rows)
         _check_missing(task, *rows)
+
+
+def check_lengths(x, y, sample_weight=None):
+    """Raises `DataError` unless arrays of inputs, labels and sample weights have one length."""
+    lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
+    if len(lengths) > 1:
+        raise DataError(
+            f"Inputs and labels must have one length. Received: lengths {sorted(lengths)}."
+        )
+    weights = sample_weight if isinstance(sample_weight, dict) else {}
+    for task, weight in weights.items():
+        given = None if weight is None else len(np.atleast_1d(np.asarray(weight)))
+        if given is not None and given not in lengths:
+            raise DataError(
+                f"Sample weights of task {task!r} must be as many as the examples, "
+                f"{', '.join(map(str, lengths))}. Received: {given}."
+            )
 
 
 def check_nothing_lost(tasks):
@@ -60,6 +78,19 @@ def check_nothing_lost(tasks):
         f"Keras could not find.{more} To train or evaluate, {objects}load with `compile=False` and "
         "call `model.replace_losses(tasks)`, then `compile`; predicting and exporting work without."
     )
+
+
+def _check_owners(model, labels):
+    """Raises `DataError` when labels stand under the name of an input set that is no task."""
+    sets = [name for name in model.input_specs if name not in (None, *model.task_names)]
+    for name in sets if isinstance(labels, dict) else ():
+        readers = [task for task, read in model.input_sets.items() if read == name]
+        if name in labels and any(task not in labels for task in readers):
+            raise DataError(
+                f"Labels of the set {name!r} must be a dict by task name: "
+                f"`{{{name!r}: (x, {{{readers[0]!r}: y}})}}`. Received: labels without a name, for "
+                f"the tasks {readers}."
+            )
 
 
 def check_names(what, labels, names, all_needed=True):
@@ -235,6 +266,12 @@ def check_arrays(x, specs, where=""):
         )
     for array, spec in zip(flat, specs, strict=True):
         shape = _shape(array)
+        if shape is None and hasattr(array, "shape"):
+            raise DataError(
+                f"Input {spec.name!r}{where} must have a known number of axes. Received: a dataset "
+                f"without shapes. Use `tf.ensure_shape(x, {(None, *spec.shape[1:])})` in its "
+                "`map`, or give it a full signature."
+            )
         if shape is not None and not _fits(shape[1:], spec.shape[1:]):
             raise DataError(
                 f"Input {spec.name!r}{where} must have shape {('batch', *spec.shape[1:])}. "
@@ -264,11 +301,7 @@ def _check_labels(task, output, labels):
     except DataError:
         raise
     except Exception as error:  # every backend, and a loss of the user's, has its own
-        raise DataError(
-            f"The loss of task {task.name!r} must fit labels of shape {('batch', *given)} and "
-            f"outputs of shape {('batch', *expected)}. Received: loss {task.loss.name!r}, which "
-            f"says: {str(error).strip().splitlines()[0]}"
-        ) from None
+        raise task.unfitting(given, expected, error) from None
     if not fits:
         raise DataError(
             f"The loss of task {task.name!r} must return one value per label. Received: shape "

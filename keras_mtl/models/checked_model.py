@@ -16,6 +16,7 @@ from keras_mtl.errors import DataError
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import (
     check_batches,
+    check_lengths,
     check_not_empty,
     check_sets,
     check_task_sets,
@@ -137,6 +138,7 @@ class CheckedModel(IdentifiedModel):
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any
     ) -> Any:
+        self._refuse_class_weight(options, "train_on_batch")
         self.check_training_data(x, y, sample_weight)
         batch = map(_tensors, self._own_part(x, y, sample_weight))
         with tensorflow_step.readable_errors(self):
@@ -185,11 +187,7 @@ class CheckedModel(IdentifiedModel):
             x = once(self, x, y, sample_weight)
         if y is not None:
             y, sample_weight = by_task(self.tasks, y, sample_weight)
-            lengths = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "__len__")}
-            if len(lengths) > 1:
-                raise DataError(
-                    f"Inputs and labels must have one length. Received: lengths {sorted(lengths)}."
-                )
+            check_lengths(x, y, sample_weight)
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             check_batches(self, keras.tree.map_structure(_as_array, arrays))
             for task in self.tasks:
@@ -240,11 +238,11 @@ class CheckedModel(IdentifiedModel):
         found += [f"inputs of {list(sets)}"] if sets else []
         say(f"Ignored: {' and '.join(found)}. The model has the tasks {list(self.task_names)}.")
 
-    def _refuse_class_weight(self, options):
+    def _refuse_class_weight(self, options, where="fit"):
         if options.get("class_weight") is not None:
             raise ValueError(
                 "`class_weight` must be given to the task: `keras_mtl.Task(..., "
-                "class_weight={0: 1.0, 1: 5.0})`. Received: class_weight in `fit`."
+                f"class_weight={{0: 1.0, 1: 5.0}})`. Received: class_weight in `{where}`."
             )
 
 

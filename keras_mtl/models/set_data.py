@@ -1,5 +1,7 @@
 """Data of tasks with inputs of their own, as `fit`, `evaluate` and `predict` take them: dicts."""
 
+import functools
+
 import keras
 
 from keras_mtl.data.epoch_dataset import EpochDataset
@@ -82,7 +84,24 @@ def _own(model, data, sample_weight=None):
         )
     unknown = check_sets(model, data)
     model.ignore([], unknown)
-    return {name: part for name, part in data.items() if name not in unknown}
+    return {name: _named(model, name, part) for name, part in data.items() if name not in unknown}
+
+
+def _named(model, input_set, part):
+    """The data of a set; plain labels are those of its only task, whatever the set is called."""
+    readers = [task for task, read in model.input_sets.items() if read == input_set]
+    if len(readers) > 1:
+        return part
+    if isinstance(part, tuple) and len(part) > 1:
+        return _of_task(readers[0], *part)
+    streamed = hasattr(part, "element_spec") and isinstance(part.element_spec, tuple)
+    if streamed and len(part.element_spec) > 1 and not isinstance(part.element_spec[1], dict):
+        return part.map(functools.partial(_of_task, readers[0]))
+    return part
+
+
+def _of_task(task, x, y, *weights):
+    return (x, y if isinstance(y, dict) else {task: y}, *weights)
 
 
 def _inputs_of(part, specs):

@@ -313,6 +313,13 @@ def readable_errors(model):
     """Turns TensorFlow's reports of failed checks and of short data into one sentence."""
     try:
         yield
+    except TypeError as error:
+        if "output_signature" not in str(error):
+            raise
+        raise DataError(
+            "Batches of a generator or a `PyDataset` must hold arrays, in dicts where they are "
+            "several. Received: a list. Give `(x, {task: y})`, and `np.asarray(list)`."
+        ) from None
     except tf.errors.FailedPreconditionError as error:
         counts = re.search(r"expected to contain (\d+) elements but contained \D*(\d+)", str(error))
         if counts is None:

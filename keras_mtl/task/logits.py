@@ -26,6 +26,8 @@ _TRANSPARENT = (
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalAveragePooling3D,
 )
+# Losses and metrics of probabilities that have no `from_logits`.
+_OF_PROBABILITIES = ("KLDivergence", "CategoricalGeneralizedCrossEntropy")
 _ACTIVATIONS = {
     "linear": LOGITS,
     "softmax": PROBABILITIES,
@@ -51,7 +53,7 @@ def check_logits(task, head, loss, metrics, *, chosen):
             was chosen, and a metric, give a warning.
     """
     of_loss = _mismatch(task, head, "loss", "keras.losses", loss)
-    if of_loss and not chosen and not loss.get_config()["from_logits"]:
+    if of_loss and not chosen and not loss.get_config().get("from_logits"):
         raise ValueError(of_loss)
     of_metrics = [_mismatch(task, head, "metrics", "keras.metrics", metric) for metric in metrics]
     for message in filter(None, [of_loss, *of_metrics]):
@@ -60,9 +62,17 @@ def check_logits(task, head, loss, metrics, *, chosen):
 
 def _mismatch(task, head, argument, module, found):
     """What to say about a loss or metric that takes the head's outputs for something else."""
-    own = not type(found).__module__.startswith("keras.")
-    takes_logits = None if own else found.get_config().get("from_logits")
+    if not type(found).__module__.startswith("keras."):
+        return None
+    only = type(found).__name__ in _OF_PROBABILITIES
+    takes_logits = False if only else found.get_config().get("from_logits")
     gives = None if takes_logits is None else output_of(head)
+    if gives == LOGITS and only:
+        return (
+            f"`{argument}` of task {task!r} must get probabilities, since {found.name!r} takes "
+            f"nothing else. Received: the head {head.name!r}, which ends without softmax or "
+            "sigmoid. Give it an activation."
+        )
     kind = f"{module}.{type(found).__name__}"
     received = f"Received: {argument}={found.name!r} with from_logits={takes_logits}."
     if gives == LOGITS and not takes_logits:

@@ -1,7 +1,6 @@
 """What a task may be given as its loss, and how a Keras loss is asked for one value per label."""
 
 import inspect
-import re
 
 import keras
 from keras import ops
@@ -100,12 +99,16 @@ def declared_axes(loss):
 
 
 def class_of(function, module, base):
-    """The class behind one of Keras' functions: "mae" gives `mean_absolute_error`."""
+    """The class behind one of Keras' own functions: "mae" gives `MeanAbsoluteError`.
+
+    A function of the user's may have the same name and mean something else.
+    """
+    name = getattr(function, "__name__", "").replace("_", "")
+    if not getattr(function, "__module__", "").startswith("keras."):
+        return None
     for known in vars(module).values():
-        if isinstance(known, type) and issubclass(known, base):
-            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", known.__name__).lower()
-            if name == getattr(function, "__name__", None):
-                return known
+        if isinstance(known, type) and issubclass(known, base) and known.__name__.lower() == name:
+            return known
     return None
 
 

@@ -12,6 +12,7 @@ from keras_mtl.task.settings import copied, settings_of, takes
 
 _ACCURACIES = {
     "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
+    "CategoricalGeneralizedCrossEntropy": keras.metrics.SparseCategoricalAccuracy,
     "CategoricalCrossentropy": keras.metrics.CategoricalAccuracy,
     "CategoricalFocalCrossentropy": keras.metrics.CategoricalAccuracy,
     "BinaryCrossentropy": keras.metrics.BinaryAccuracy,

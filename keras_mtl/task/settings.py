@@ -28,12 +28,19 @@ def settings_of(thing):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras' word that it writes down the code of a lambda
-        config = dict(thing.get_config())
+        config = _config(thing)
     names, open_ended = _arguments(type(thing))
     if not open_ended:
         config = {k: v for k, v in config.items() if k in names or k not in _BASE}
     found = ((name, _held(thing, name)) for name in names if name not in config)
     return {**config, **{name: value[0] for name, value in found if value}}
+
+
+def _config(thing):
+    try:
+        return dict(thing.get_config())
+    except Exception:  # Keras cannot write a `functools.partial`; a class of the user's may raise
+        return {}
 
 
 def copied(thing, **changes):

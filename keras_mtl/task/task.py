@@ -199,7 +199,10 @@ class Task:
                 which only some are present.
         """
         labels, y_pred, present, weight = self._aligned(y_true, y_pred, sample_weight)
-        values, mask = values_of(self.loss, labels, y_pred, present)
+        try:
+            values, mask = values_of(self.loss, labels, y_pred, present)
+        except (TypeError, ValueError) as error:
+            raise self.unfitting(y_true.shape[1:], y_pred.shape[1:], error) from error
         axes = self._axes_of_loss(labels.shape, y_pred.shape, values.shape, y_true)
         values = ops.cast(values, "float32")
         if self._needs_whole(labels.shape, y_pred.shape, axes):
@@ -219,6 +222,19 @@ class Task:
     def is_mean_over_weights(self) -> bool:
         """Whether the loss is divided by the sum of the weights, not by the number of labels."""
         return self.loss.reduction == "mean_with_sample_weight"
+
+    def unfitting(
+        self, labels: Sequence, outputs: Sequence, error: Exception, metric: Any = None
+    ) -> DataError:
+        """The `DataError` of a loss or metric that fails on labels and outputs of some shapes."""
+        kind, name = ("metric", metric.name) if metric else ("loss", self.loss.name)
+        if isinstance(error, DataError):
+            return error
+        return DataError(
+            f"The {kind} of task {self.name!r} must fit labels of shape {('batch', *labels)} and "
+            f"outputs of shape {('batch', *outputs)}. Received: {kind} {name!r}, which says: "
+            f"{str(error).strip().splitlines()[0]}"
+        )
 
     def refusal(self, metric: int | None = None) -> str:
         """What there is to say of an example whose labels are missing in part.
@@ -381,9 +397,12 @@ class Task:
             weights = present * weight if same else places * spread(weight, len(places.shape))
         guard = guard or self._refuse_partly
         for i, metric in enumerate(metrics):
-            metric.update_present(
-                labels, y_pred, places, weights, functools.partial(guard, metric=i)
-            )
+            check = functools.partial(guard, metric=i)
+            try:
+                metric.update_present(labels, y_pred, places, weights, check)
+            except (TypeError, ValueError) as error:
+                shapes = y_true.shape[1:], y_pred.shape[1:]
+                raise self.unfitting(*shapes, error, metric) from error
 
     def new_metrics(self) -> list[Any]:
         """Fresh metric objects named `<task>_<metric>`, one set for each model."""

@@ -219,6 +219,69 @@ def test_inputs_and_labels_of_different_length(model, good):
     )
 
 
+@pytest.mark.parametrize(("weight", "count"), [(np.ones(6), 6), (np.ones((40, 1)), 40), (2.0, 1)])
+def test_weights_of_another_length(model, good, weight, count):
+    message = "Sample weights of task 'value' must be as many as the examples, 8. Received: "
+    found = refusal(model, *good, sample_weight={"value": weight})
+    assert found == f"{message}{count}."
+
+
+def test_inputs_of_unknown_shape(model, good):
+    def generate():
+        yield good
+
+    specs = {name: tf.TensorSpec(y.shape, y.dtype) for name, y in good[1].items()}
+    data = tf.data.Dataset.from_generator(generate, output_signature=(tf.TensorSpec(None), specs))
+    assert refusal(model, data) == (
+        "Input 'features' must have a known number of axes. Received: a dataset without shapes. "
+        "Use `tf.ensure_shape(x, (None, 8))` in its `map`, or give it a full signature."
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    """One batch of anything."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+@pytest.mark.parametrize("how", [Batches, lambda batch: (part for part in [batch])])
+def test_lists_in_a_batch(model, good, how):
+    x, y = good
+    assert refusal(model, how((x, list(y.values())))) == (
+        "Batches of a generator or a `PyDataset` must hold arrays, in dicts where they are "
+        "several. Received: a list. Give `(x, {task: y})`, and `np.asarray(list)`."
+    )
+
+
+def test_labels_in_a_batch_that_do_not_fit(model, good):
+    x, y = good
+    assert refusal(model, Batches((x, {**y, "classes": np.ones((8, 4))}))) == (
+        "The loss of task 'classes' must fit labels of shape ('batch', 4) and outputs of shape "
+        "('batch', 3). Received: loss 'sparse_categorical_crossentropy', which says: Argument "
+        "`output` must have rank (ndim) `target.ndim - 1`. Received: target.shape=(None, 4), "
+        "output.shape=(None, 3)"
+    )
+
+
+def test_metric_that_does_not_fit(good):
+    labels = good[1]["classes"]
+    task = Task("classes", layers.Dense(3), "mse", [keras.metrics.F1Score()])
+    with pytest.raises(DataError) as caught:
+        task.update_metrics(task.new_metrics(), labels, np.zeros((8, 3)))
+    assert str(caught.value).startswith(
+        "The metric of task 'classes' must fit labels of shape ('batch',) and outputs of shape "
+        "('batch', 3). Received: metric 'classes_f1_score', which says: FBetaScore expects 2D "
+    )
+
+
 def test_empty_arrays(model, good):
     x, y = good
     assert refusal(model, x[:0], {task: labels[:0] for task, labels in y.items()}) == (

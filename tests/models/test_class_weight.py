@@ -147,3 +147,15 @@ def test_weighted_metrics_see_it():
     logs = evaluated(model, x, y)
     weights = np.array([1.0, 1.0, 5.0])[y]
     assert logs["a_accuracy"] == pytest.approx(weights[y == 0].sum() / weights.sum())
+
+
+@pytest.mark.parametrize("method", ["fit", "train_on_batch"])
+def test_keras_own_argument_is_refused_with_the_way_out(method):
+    model = built(SPARSE, layers.Dense(3))
+    x, labels = np.zeros((4, *model.input_specs[None][0].shape[1:])), np.zeros(4, "int32")
+    with pytest.raises(ValueError) as caught:
+        getattr(model, method)(x, labels, class_weight={0: 2.0})
+    assert str(caught.value) == (
+        "`class_weight` must be given to the task: `keras_mtl.Task(..., class_weight={0: 1.0, "
+        f"1: 5.0}})`. Received: class_weight in `{method}`."
+    )

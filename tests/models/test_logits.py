@@ -104,6 +104,22 @@ def test_a_named_loss_takes_probabilities(loss, kind):
         Task("kind", head, loss)
 
 
+def test_a_divergence_takes_nothing_but_probabilities():
+    message = (
+        "`loss` of task 'kind' must get probabilities, since 'kl_divergence' takes nothing else. "
+        "Received: the head 'scores', which ends without softmax or sigmoid. Give it an activation."
+    )
+    match = f"^{re.escape(message)}$"
+    head = heads.Classifier(3, name="scores")
+    with pytest.raises(ValueError, match=match):
+        Task("kind", head, "kl_divergence")
+    with pytest.warns(UserWarning, match=match):
+        Task("kind", head, keras.losses.KLDivergence())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Task("kind", heads.Classifier(3, activation="softmax"), "kl_divergence")
+
+
 @each(LOGITS)
 def test_heads_that_give_logits(head):
     with pytest.raises(ValueError, match=r"ends without softmax or sigmoid"):

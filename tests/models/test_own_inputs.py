@@ -335,3 +335,33 @@ def test_epochs_of_other_lengths_go_on_in_the_data(backbone, data):
         ends.append(model.get_weights())
     for one, two in zip(*ends, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_set_that_one_task_reads_needs_no_names_of_tasks(backbone, data):
+    readers = {"books": "mood", "music": "pace"}
+    tasks = [task(name, inputs) for inputs, name in readers.items()]
+    model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    model.compile("sgd", run_eagerly=True)
+    weights = {name: np.ones(len(x), "float32") for name, (x, _) in data.items()}
+    named = {n: (x, {readers[n]: y}, weights[n]) for n, (x, y) in data.items()}
+    streams = {
+        name: tf.data.Dataset.from_tensor_slices(part).batch(4) for name, part in data.items()
+    }
+    expected = model.evaluate(named, verbose=0)
+    plain = {name: (x, y, weights[name]) for name, (x, y) in data.items()}
+    for given in (data, plain, streams):
+        np.testing.assert_allclose(model.evaluate(given, verbose=0), expected, rtol=1e-6)
+    history = model.fit(data, validation_data=data, verbose=0).history
+    assert set(history) >= {"mood_loss", "val_pace_loss"}
+
+
+def test_labels_under_the_name_of_a_set(backbone, data):
+    tasks = [task("mood", "books"), task("pace", "music")]
+    model = keras_mtl.build(backbone, tasks, "shared", seed=0)
+    model.compile("sgd")
+    with pytest.raises(DataError) as caught:
+        model.fit(keras_mtl.data.join_tasks(data, 4), verbose=0)
+    assert str(caught.value) == (
+        "Labels of the set 'books' must be a dict by task name: `{'books': (x, {'mood': y})}`. "
+        "Received: labels without a name, for the tasks ['mood']."
+    )

@@ -1,5 +1,6 @@
 """Losses and metrics that Keras cannot find again: what saving, loading and compiling say."""
 
+import functools
 import warnings
 
 import keras
@@ -245,3 +246,17 @@ def test_losses_are_replaced_for_every_task():
     with pytest.raises(ValueError) as error:
         model.replace_losses([Task("a", layers.Dense(1), "mse")])
     assert str(error.value) == "`tasks` must be for ['a', 'b']. Received: tasks ['a']."
+
+
+def test_functions_with_settled_arguments_and_objects_to_call(tmp_path):
+    class Callable:
+        def __call__(self, y_true, y_pred):
+            return ops.mean(ops.abs(y_true - y_pred), axis=-1)
+
+    model = make(functools.partial(keras.losses.huber, delta=0.5), Callable())
+    with pytest.warns(UserWarning, match="without the loss 'loss' of task 'a', the loss 'loss' of"):
+        model.save(tmp_path / "model.keras")
+    again = load(tmp_path / "model.keras", compile=False)
+    assert [task.lost_parts()[0][:2] for task in again.tasks] == [("loss", "loss")] * 2
+    again.replace_losses(model.tasks)
+    again.compile("sgd")
