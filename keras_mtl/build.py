@@ -195,7 +195,7 @@ def _source(initial_weights, graph, tasks, granularity, architecture=None):
                 f"{list(given)}. Received: initial_weights={initial_weights!r}."
             )
         return mean_of_models(graph, tasks, given, architecture)
-    if initial_weights not in (BACKBONE, FRESH):
+    if not isinstance(initial_weights, str) or initial_weights not in (BACKBONE, FRESH):
         raise ValueError(
             f"`initial_weights` must be {BACKBONE!r}, {FRESH!r}, a model of this library, or a "
             f"dict from task to model. Received: initial_weights={initial_weights!r}."

@@ -4,6 +4,10 @@ import math
 import numbers
 import random
 
+import keras
+
+from keras_mtl.errors import DataError
+
 
 def check_names(name, value):
     """Returns the tuple of different, not empty strings; raises `ValueError` otherwise."""
@@ -70,3 +74,22 @@ def is_integer(value):
 def is_number(value):
     """Whether a value is a real number, and not a truth value."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_WAYS_TO_DENSE = {
+    "SparseTensor": "tf.sparse.to_dense",
+    "RaggedTensor": "tf.RaggedTensor.to_tensor",
+}
+
+
+def check_dense(data):
+    """Raises `DataError` for sparse or ragged tensors, or specs of them, anywhere in the data."""
+    for part in keras.tree.flatten(data):
+        kind = type(part).__name__.removesuffix("Spec")
+        if kind in _WAYS_TO_DENSE:
+            way = f"`{_WAYS_TO_DENSE[kind]}(...)`, in a dataset by its `map`"
+        elif hasattr(part, "tocoo"):  # of SciPy
+            kind, way = type(part).__name__, "`.toarray()`"
+        else:
+            continue
+        raise DataError(f"The data must be dense. Received: a {kind}. Make it dense first: {way}.")

@@ -15,6 +15,8 @@ def parse(text, what, version, error):
         version: int. The version that is known.
         error: class of the exception.
     """
+    if not isinstance(text, (str, bytes)):
+        raise error(f"`text` must be the JSON of {what}. Received: text={text!r}.")
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
@@ -27,7 +29,7 @@ def parse(text, what, version, error):
         raise error(
             f"`text` must be the JSON of {what}. Received: text that is nested too deep."
         ) from None
-    except (ValueError, TypeError, AttributeError) as broken:
+    except ValueError as broken:
         raise error(
             f"`text` must be the JSON of {what}. Received: text that breaks off or does not parse "
             f"({broken})."
@@ -48,10 +50,27 @@ def parse(text, what, version, error):
 
 def write(path, text):
     """Writes a file, whole or not at all."""
-    temporary = f"{path}.partial"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    path = _checked(path)
+    temporary = path.with_name(f"{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise type(error)(
+            f"`path` must be a file that can be written. Received: path={str(path)!r} "
+            f"({error.strerror})."
+        ) from None
+
+
+def _checked(path):
+    """The path of a file, which may be missing."""
+    if not isinstance(path, (str, os.PathLike)) or not pathlib.Path(path).name:
+        raise TypeError(f"`path` must be the name of a file. Received: path={path!r}.")
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"`path` must be a file. Received: path={str(path)!r}, a folder.")
+    return path
 
 
 class Saved:
@@ -64,9 +83,7 @@ class Saved:
     @classmethod
     def load(cls, path: os.PathLike[str] | str) -> Self:
         """Reads what `save` wrote; refuses a damaged file."""
-        path = pathlib.Path(path)
-        if path.is_dir():
-            raise ValueError(f"`path` must be a file. Received: path={str(path)!r}, a folder.")
+        path = _checked(path)
         try:
             return cls.from_json(path.read_bytes())  # type: ignore[attr-defined]
         except ValueError as error:

@@ -582,3 +582,34 @@ def test_numbers_of_numpy_are_plain_numbers():
         "with names as keys. Received: {1: 2}.",
         lambda: plan(origin={"settings": {"x": {1: 2}}}),
     )
+
+
+@pytest.mark.parametrize("text", [None, 3, {}])
+def test_json_that_is_no_text(text):
+    with pytest.raises(ArchitectureError) as error:
+        Architecture.from_json(text)
+    assert str(error.value) == (
+        f"`text` must be the JSON of an architecture. Received: text={text!r}."
+    )
+
+
+@pytest.mark.parametrize("path", [None, 3, ""])
+def test_path_that_is_no_name(path):
+    for use in (plan().save, Architecture.load):
+        with pytest.raises(TypeError) as error:
+            use(path)
+        assert str(error.value) == f"`path` must be the name of a file. Received: path={path!r}."
+
+
+def test_path_that_cannot_be_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=r"^`path` must be a file\. Received: .*, a folder\.$"):
+        plan().save(tmp_path / "folder")
+    path = tmp_path / "no" / "plan.json"
+    with pytest.raises(FileNotFoundError) as error:
+        plan().save(path)
+    assert str(error.value) == (
+        f"`path` must be a file that can be written. Received: path={str(path)!r} (No such file or "
+        "directory)."
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

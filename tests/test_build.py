@@ -290,3 +290,17 @@ def test_open_sizes_have_no_costs():
     built = keras_mtl.build(model, TASKS, "shared", seed=0)
     with pytest.raises(keras_mtl.ArchitectureError, match="whose inputs have known sizes"):
         built.architecture.parameters()
+
+
+@pytest.mark.parametrize("tasks", [None, 3, "a", {"a": TASKS[0]}])
+def test_tasks_that_are_no_list_are_refused(tasks):
+    with pytest.raises(TypeError) as error:
+        keras_mtl.build(backbone(), tasks, "shared")
+    assert str(error.value) == (
+        f"`tasks` must be a list of `keras_mtl.Task` objects, or one. Received: tasks={tasks!r}."
+    )
+
+
+def test_arrays_as_initial_weights_are_refused():
+    with pytest.raises(ValueError, match=r"^`initial_weights` must be 'backbone', 'fresh', a "):
+        keras_mtl.build(backbone(), TASKS, "shared", initial_weights=np.zeros(3))

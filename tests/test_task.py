@@ -44,6 +44,8 @@ def test_name_that_cannot_name_an_endpoint_is_refused(name):
         ("val_x", "the mark of validation results in `history`"),
         ("temperature", "the gates' temperature in `history`"),
         ("signatures", "an attribute of a loaded SavedModel"),
+        ("own", "a choice of an architecture"),
+        ("shared", "a choice of an architecture"),
         ("variables", "an attribute of a loaded SavedModel"),
         ("tensorflow_version", "an attribute of a loaded SavedModel"),
     ],

@@ -25,10 +25,10 @@ class BackupAndResume(keras.callbacks.Callback):
     uninterrupted run.
 
     The file belongs to one training: the same network (as for files of weights), seed, losses, task
-    weights, loss weighting, multipliers, and optimizers but for their learning rate, which may be
-    changed: a number that differs from the interrupted training's is taken instead of the saved
-    one, and said. Other callbacks may come and go unless their state would be lost. While `fit`
-    runs, a lock beside the file keeps other processes away.
+    weights, loss weighting, multipliers, frozen layers, and optimizers but for their learning rate,
+    which may be changed: a number that differs from the interrupted training's is taken instead of
+    the saved one, and said. Other callbacks may come and go unless their state would be lost. While
+    `fit` runs, a lock beside the file keeps other processes away.
 
     A finished training leaves its file, so that the same `fit` returns at once with its history;
     delete the file to begin again.
@@ -38,6 +38,7 @@ class BackupAndResume(keras.callbacks.Callback):
         verbose: bool. Whether to say that a training was continued.
 
     Raises:
+        TypeError: when `filepath` is no name of a file.
         ValueError: before the first step, when the file belongs to another training, is damaged,
             is being written by another one, or cannot be written.
 
@@ -50,7 +51,13 @@ class BackupAndResume(keras.callbacks.Callback):
 
     def __init__(self, filepath: os.PathLike[str] | str, *, verbose: bool = True) -> None:
         super().__init__()
-        self.filepath = pathlib.Path(filepath)
+        if not isinstance(filepath, (str, os.PathLike)) or not pathlib.Path(filepath).name:
+            raise TypeError(
+                "`filepath` must be the name of a file, such as 'run/backup.npz'. "
+                f"Received: filepath={filepath!r}."
+            )
+        # Behind links: a link stays one, and two names of one file have one lock.
+        self.filepath = pathlib.Path(os.path.realpath(filepath))
         self.verbose = verbose
         self.next_epoch = 0
         self.stopped = False

@@ -99,7 +99,7 @@ def read(path):
 
 
 def _is_whole(state, arrays):
-    kinds = {
+    fields = {
         "task_names": list,
         "settings": dict,
         "shapes": list,
@@ -110,6 +110,7 @@ def _is_whole(state, arrays):
         "callbacks": list,
         "arrays": list,
     }
+    rows = [(type(epoch), type(row)) for epoch, row in state["rows"]]
     shapes = [list(arrays[f"variable_{i}"].shape) for i in range(len(state["shapes"]))]
     lists = [
         arrays[f"callback_{i}_{name}_{j}"]
@@ -117,9 +118,14 @@ def _is_whole(state, arrays):
         for name, count in counts.items()
         for j in range(count)
     ]
-    callbacks = {len(state[key]) for key in ("classes", "callbacks", "arrays")}
+    kinds = state.get("kinds", [[name] for name in state["classes"]])
+    callbacks = {len(state[key]) for key in ("classes", "callbacks", "arrays")} | {len(kinds)}
     return (
-        all(isinstance(state[key], kind) for key, kind in kinds.items())
+        all(isinstance(state[key], kind) for key, kind in fields.items())
+        and state["next_epoch"] > 0
+        and all(kind == (int, dict) for kind in rows)
+        and all(isinstance(plain, dict) for plain in state["callbacks"])
+        and all(array.dtype.kind != "U" for array in arrays.values())
         and shapes == state["shapes"]
         and len(callbacks) == 1
         and len(lists) + len(shapes) == len(arrays)

@@ -3,6 +3,9 @@
 import keras
 import numpy as np
 
+OPERATION = "keras.ops"  # marks the name of an operation in a state
+_KERASS = ("params",)  # what Keras tells every callback of the present training
+
 # They show how a training goes, and nothing of it depends on what they remember.
 _WATCHERS = (
     keras.callbacks.CSVLogger,
@@ -18,20 +21,37 @@ def moved(callback, before):
 
 
 def plain_state(callback):
-    """The public attributes of a callback that JSON can hold."""
-    kinds = (bool, int, float, str, type(None))
+    """The public attributes of a callback that JSON can hold, as they are at this moment."""
     state = {}
     if isinstance(callback, _WATCHERS):
         return state
     for name, value in vars(callback).items():
         if name.startswith("_"):
             continue
-        if isinstance(value, (*kinds, np.generic)):
-            state[name] = value.item() if isinstance(value, np.generic) else value
+        if name not in _KERASS and _is_plain(value):
+            state[name] = _copied(value)
         elif callable(value) and getattr(keras.ops, getattr(value, "__name__", ""), None) is value:
             # Whether more or less is better; Keras turns `min_delta` round when it finds this out.
-            state[name] = {"operation": value.__name__}
+            state[name] = {OPERATION: value.__name__}
     return state
+
+
+def _is_plain(value):
+    """Whether JSON gives a value back as it was; lists and dicts of arrays are no such values."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, (bool, int, float, str, np.generic))
+
+
+def _copied(value):
+    """A plain value that later changes do not reach; numbers of NumPy become Python's."""
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def array_state(callback):
@@ -49,14 +69,15 @@ def array_state(callback):
 def give_back(callback, state):
     """Sets the attributes that were saved."""
     for name, value in state.items():
-        if isinstance(value, dict):
-            value = getattr(keras.ops, value["operation"])
+        if isinstance(value, dict) and OPERATION in value:
+            value = getattr(keras.ops, value[OPERATION])
         setattr(callback, name, value)
 
 
 def kind_of(callback):
-    """By what a callback is known again: its class, and what it monitors if anything."""
-    return type(callback).__name__, getattr(callback, "monitor", None)
+    """By what a callback is known again: its class, and what it monitors, and how, if anything."""
+    monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", "auto")
+    return type(callback).__name__, monitor if mode == "auto" else f"{monitor}, mode {mode}"
 
 
 def matched(kinds, states, callbacks, path):

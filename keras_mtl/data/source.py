@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mtl.checks import check_dense
 from keras_mtl.data.search_halves import ArrayHalf, DatasetHalf
 
 _TUPLE = "a tuple `(x, y)` or `(x, y, sample_weight)` with `y` "
@@ -33,6 +34,7 @@ class Source:
         streamed = isinstance(data, tf.data.Dataset)
         data = data if streamed else _as_arrays(data)
         spec = data.element_spec if streamed else data
+        check_dense(spec)
         _check_layout(spec, self.where, _BY_TASK if input_set is None else _OF_A_SET)
         if input_set is not None:
             self.tasks = tuple(_by_task(spec, input_set)[1])

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 
+from keras_mtl.checks import check_dense
 from keras_mtl.errors import DataError, suggestion
 from keras_mtl.models import tensorflow_step
 from keras_mtl.models.labels import batch_by_task
@@ -23,6 +24,7 @@ def check_batches(model, data, *, batched=True):
         data: nested structure of arrays or of specs with a `shape`.
         batched: bool. Whether shapes have a batch axis.
     """
+    check_dense(data)
     data = batch_by_task(model.tasks, data)
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise DataError(

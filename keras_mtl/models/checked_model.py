@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.callbacks.backup_and_resume import BackupAndResume
+from keras_mtl.checks import check_dense
 from keras_mtl.data.epoch_dataset import EpochDataset
 from keras_mtl.data.joined_pass import JoinedPass
 from keras_mtl.data.sampled_dataset import SampledDataset
@@ -58,7 +59,8 @@ class CheckedModel(IdentifiedModel):
                 `x` alone, where tasks have inputs of their own: a dict from input set to `(x, y)`
                 or `(x, y, sample_weight)`, as `join_tasks` takes it.
             epochs: int.
-            callbacks: list of Keras callbacks; a `BackupAndResume` continues an interrupted run.
+            callbacks: list of Keras callbacks, or one; a `BackupAndResume` continues an interrupted
+                run.
             **options: of `keras.Model.fit`. `validation_data` may also be a dict from input set to
                 its data.
 
@@ -77,7 +79,7 @@ class CheckedModel(IdentifiedModel):
         if validation is not None:
             size = options.get("validation_batch_size") or getattr(x, "batch_size", None)
             options["validation_data"] = self._validation(validation, size)
-        callbacks = list(callbacks or [])
+        callbacks = _listed(callbacks)
         # Backups come last: they save what the other callbacks made of the epoch.
         callbacks.sort(key=lambda callback: isinstance(callback, BackupAndResume))
         with self.prepared(x, options), contextlib.ExitStack() as held:
@@ -165,6 +167,7 @@ class CheckedModel(IdentifiedModel):
             batch_size: int or `None`.
             **options: of `keras.Model.predict`.
         """
+        check_dense(getattr(x, "element_spec", x))
         if is_by_set(self, x):
             x, batch_size = for_prediction(self, x, batch_size), None
         elif None not in self.input_specs and (hasattr(x, "shape") or isinstance(x, (list, tuple))):
@@ -186,6 +189,7 @@ class CheckedModel(IdentifiedModel):
         if is_by_set(self, x, y):
             x = once(self, x, y, sample_weight)
         if y is not None:
+            check_dense((x, y, sample_weight))
             y, sample_weight = by_task(self.tasks, y, sample_weight)
             check_lengths(x, y, sample_weight)
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
@@ -244,6 +248,22 @@ class CheckedModel(IdentifiedModel):
                 "`class_weight` must be given to the task: `keras_mtl.Task(..., "
                 f"class_weight={{0: 1.0, 1: 5.0}})`. Received: class_weight in `{where}`."
             )
+
+
+def _listed(callbacks):
+    """The callbacks of `fit` as a list; it takes one of them, too, as Keras does."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        raise TypeError(
+            "`callbacks` must be a list of Keras callbacks, or one. Received: a `CallbackList`, "
+            "whose model is set already. Pass its `callbacks`."
+        )
+    callbacks = [c for c in keras.tree.flatten(callbacks) if c is not None]
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"`callbacks` must be a list of Keras callbacks, or one. Received: {callback!r}."
+            )
+    return callbacks
 
 
 def _every_weight(y, sample_weight):

@@ -49,9 +49,8 @@ class IdentifiedModel(keras.Model):
             ValueError: before anything is changed, when the file is damaged, or holds the weights
                 of other tasks, another architecture or another search.
         """
-        identity = _identity_in(filepath)
-        if identity is not None:
-            self._check_identity(identity, f"{str(filepath)!r}, ")
+        if _is_ours_to_read(filepath):
+            self._check_identity(_identity_in(filepath), f"{str(filepath)!r}, ")
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
 
     def save_own_variables(self, store: Any) -> None:
@@ -99,11 +98,8 @@ class IdentifiedModel(keras.Model):
 
 
 def _identity_in(filepath):
-    """What a file says that it belongs to, or `None`; refuses one that cannot be read."""
+    """What a file says that it belongs to; refuses one that cannot be read or says nothing."""
     path = pathlib.Path(filepath)
-    kind = path.name.endswith((".weights.h5", ".keras"))
-    if not kind or not path.is_file():
-        return None  # Keras says what may be given
     try:
         with contextlib.ExitStack() as stack:
             source = path
@@ -114,14 +110,26 @@ def _identity_in(filepath):
             file = stack.enter_context(h5py.File(source, "r"))
             file.visititems(lambda name, item: None)  # meets every broken address
             stored = file.get("vars/identity")
-            identity = None if stored is None else bytes(np.asarray(stored, "uint8"))
-            return None if identity is None else json.loads(identity)
+            identity = stored if stored is None else json.loads(bytes(np.asarray(stored, "uint8")))
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"`filepath` must be a whole file of weights. Received: {str(path)!r}, which is empty, "
             f"damaged or of another kind ({_first_line(error)}). Restore it from a copy, or train "
             "again."
         ) from None
+    if identity is None:
+        raise ValueError(
+            "`filepath` must be a file of weights of a model of this library. Received: "
+            f"{str(path)!r}, weights of another model. Load them into the backbone, and pass it to "
+            "`keras_mtl.build`."
+        )
+    return identity
+
+
+def _is_ours_to_read(filepath):
+    """Whether it is a file of weights; of all else Keras says what may be given."""
+    path = pathlib.Path(filepath)
+    return path.name.endswith((".weights.h5", ".keras")) and path.is_file()
 
 
 def _first_line(error):

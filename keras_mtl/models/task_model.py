@@ -271,6 +271,9 @@ class TaskModel(CheckedModel):
             **super().settings(),
             "task": of_tasks(self.tasks),
             "loss_weighting": weighting and of_object(weighting),
+            "frozen_layers": sorted(
+                name for name, layer in self.named_layers().items() if not layer.trainable
+            ),
             "multipliers": [f"{key}: {factor}" for key, factor in multipliers],
             **of_optimizers({name: getattr(self, name, None) for name in names}),
         }

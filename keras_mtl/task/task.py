@@ -8,7 +8,7 @@ import math
 import numbers
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -43,6 +43,7 @@ _RESERVED = {
     "loss": "the total loss in `history`",
     "val": "the mark of validation results in `history`",
     "temperature": "the gates' temperature in `history`",
+    **dict.fromkeys(("shared", "own", "skip"), "a choice of an architecture"),
     **dict.fromkeys(
         (
             "signatures",
@@ -514,6 +515,11 @@ def check_tasks(tasks: Any) -> tuple[Task, ...]:
     """Returns the tasks as a tuple, or says what is wrong with them."""
     if isinstance(tasks, Task):
         tasks = [tasks]
+    if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+        raise TypeError(
+            "`tasks` must be a list of `keras_mtl.Task` objects, or one. "
+            f"Received: tasks={tasks!r}."
+        )
     tasks = tuple(tasks)
     for task in tasks:
         if not isinstance(task, Task):

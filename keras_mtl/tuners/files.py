@@ -58,6 +58,8 @@ def read_json(path):
         raise DamagedFileError(path, "a folder") from None
     except NotADirectoryError:
         raise DamagedFileError(path, "a file in the place of its folder") from None
+    except OSError as error:  # links that lead nowhere, a disk that fails
+        raise DamagedFileError(path, f"a file that cannot be read, {error.strerror}") from None
     except UnicodeDecodeError:
         raise DamagedFileError(path, "bytes that are no text") from None
     if not text.strip():

@@ -8,12 +8,14 @@ import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from keras_tuner.engine.trial import TrialStatus
 
 from keras_mtl.checks import is_integer, is_number
 from keras_mtl.tuners.files import DamagedFileError, read_json, set_aside, write_json
 from keras_mtl.tuners.progress import failures
 
 RESULT = "result.json"
+TRIAL = "trial.json"
 
 
 class ResultRow:
@@ -71,12 +73,24 @@ class ResultRow:
     def load_all(cls, folder: os.PathLike[str] | str) -> list[Self]:
         """The rows of a search's folder, in order of their index; damaged ones are left out."""
         rows = []
-        for path in sorted(pathlib.Path(folder).glob(f"trial_*/{RESULT}")):
+        for path in sorted(pathlib.Path(folder).glob("trial_*")):
+            path = path / RESULT
             try:
                 rows.append(cls.load(path))
+                if rows[-1] is None and _is_completed(path.parent):
+                    raise DamagedFileError(path, "no file")
             except DamagedFileError as fault:
                 warnings.warn(f"{fault} The row is left out. {again(path)}", stacklevel=2)
         return sorted(filter(None, rows), key=lambda row: row.index)
+
+
+def _is_completed(folder):
+    """Whether a trial has ended well, so that it had a result."""
+    try:
+        trial = read_json(folder / TRIAL)
+    except DamagedFileError:
+        return False
+    return isinstance(trial, dict) and trial.get("status") == TrialStatus.COMPLETED
 
 
 def again(path):

@@ -17,9 +17,17 @@ def locked(folder):
 
     Raises:
         RuntimeError: when another process holds it.
+        OSError: when the file of the lock cannot be written.
     """
     path = pathlib.Path(folder) / _NAME
-    with open(path, "a") as file:
+    try:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise OSError(
+            f"{str(path)!r} must be a file that can be written. Received: {error.strerror}. "
+            "Delete what is in its place."
+        ) from None
+    with file:
         try:
             # A lock of the process: those that it forks, which may live longer, do not have it.
             fcntl and fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -246,8 +246,44 @@ def test_states_find_their_callbacks_in_another_order(tmp_path):
     second = stopping("a_loss", "loss")
     fit(new_model(), path, 2, *second)  # nothing is left to do
     assert [c.best for c in second] == [c.best for c in first[::-1]]
-    with pytest.raises(ValueError, match="as many EarlyStopping of 'a_loss' as the interrupted"):
+    with pytest.raises(ValueError, match="as many EarlyStopping of 'a_loss, mode min' as the"):
         fit(new_model(), path, 3, *stopping("loss", "b_loss"))
+
+
+def test_best_in_the_other_direction_is_no_state(tmp_path):
+    path = tmp_path / "backup.npz"
+    fit(new_model(), path, 1, keras.callbacks.EarlyStopping("loss", patience=9))
+    with pytest.raises(ValueError, match="as many EarlyStopping of 'loss' as the interrupted"):
+        fit(new_model(), path, 2, keras.callbacks.EarlyStopping("loss", patience=9, mode="max"))
+
+
+class Collector(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen, self.best = [], {"at": {}}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append([epoch, np.float32(0.5)])
+        self.best["at"][f"epoch {epoch}"] = logs["loss"]
+
+
+def test_lists_and_dicts_of_callbacks_come_back(tmp_path):
+    path = tmp_path / "backup.npz"
+    fit(new_model(), path, 2, first := Collector())
+    fit(new_model(), path, 4, second := Collector())
+    assert second.seen == [[epoch, 0.5] for epoch in range(4)]
+    assert list(second.best["at"]) == [f"epoch {epoch}" for epoch in range(4)]
+    assert second.best["at"]["epoch 0"] == first.best["at"]["epoch 0"]
+
+
+def test_other_frozen_layers_are_another_training(tmp_path):
+    path = tmp_path / "backup.npz"
+    fit(new_model(keras.optimizers.SGD(0.05)), path, 1)
+    model = new_model()
+    model.named_layers()["block1"].trainable = False
+    model.compile(keras.optimizers.SGD(0.05), run_eagerly=True)
+    with pytest.raises(ValueError, match=r"frozen_layers = \[\]; this one .* = \['block1'\]\. "):
+        fit(model, path, 2)
 
 
 def test_new_callback_that_monitors_is_warned_of(path):
@@ -257,6 +293,12 @@ def test_new_callback_that_monitors_is_warned_of(path):
         "The training goes on with EarlyStopping, beginning anew: other callbacks than before."
     ]
     assert {w.filename for w in record if w.category is UserWarning} == {__file__}
+
+
+def test_one_callback_needs_no_list(tmp_path):
+    path = tmp_path / "backup.npz"
+    new_model().fit(*DATA, verbose=0, callbacks=BackupAndResume(path))
+    assert path.exists()
 
 
 def test_plain_keras_model_is_refused(tmp_path):
@@ -282,6 +324,29 @@ def unwritable(tmp_path):
         "a_folder": (tmp_path / "folder", "it is a folder"),
         "too_long": (tmp_path / ("x" * 300), "File name too long"),
     }
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", None, 3, b"backup.npz"])
+def test_path_without_a_name_is_refused(path):
+    with pytest.raises(TypeError) as error:
+        BackupAndResume(path)
+    assert str(error.value) == (
+        "`filepath` must be the name of a file, such as 'run/backup.npz'. "
+        f"Received: filepath={path!r}."
+    )
+
+
+def test_link_to_a_backup_stays_a_link(path):
+    link = path.with_name("link.npz")
+    link.symlink_to(path)
+    before = path.read_bytes()
+    fit(new_model(), link, 3)
+    assert link.is_symlink() and path.read_bytes() != before
+    lock = Lock(path)
+    lock.acquire()
+    with pytest.raises(ValueError, match="`filepath` must belong to one training at a time"):
+        fit(new_model(), link, 4)
+    lock.release()
 
 
 class Never(keras.callbacks.Callback):
@@ -434,6 +499,18 @@ def without(key):
     return make
 
 
+def changed(**fields):
+    """A backup of the right form with other fields of its state."""
+
+    def make(path, whole):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        arrays["state"] = json.dumps(json.loads(str(arrays["state"])) | fields)
+        return npz(**arrays)(path, whole)
+
+    return make
+
+
 def flipped(path, whole):
     """One bit in the middle, where the numbers are."""
     middle = len(whole) // 2
@@ -455,6 +532,11 @@ DAMAGES = {
     "no_array": without("variable_0"),
     "no_epoch": without("next_epoch"),
     "flipped": flipped,
+    "epoch_below_0": changed(next_epoch=-5),
+    "rows": changed(rows=[1, 2]),
+    "row_of_no_dict": changed(rows=[[0, 1]]),
+    "plain_states": changed(classes=["X"], kinds=[["X", None]], callbacks=[3], arrays=[{}]),
+    "kinds": changed(kinds=[["X", None]]),
 }
 
 

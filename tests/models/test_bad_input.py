@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import toys
 from keras import layers
+from scipy import sparse as scipy_sparse
 
 import keras_mtl
 from keras_mtl import Architecture, ArchitectureError, DataError, NonFiniteError, Task
@@ -624,3 +625,63 @@ def test_first_weights_of_the_wrong_kind(backbone, weights):
         "`initial_weights` must be 'backbone', 'fresh', a model of this library, or a dict from "
         f"task to model. Received: initial_weights={weights!r}."
     )
+
+
+def sparse_forms(x):
+    """The same inputs as no model of this library takes them, and what to do."""
+    sparse = "SparseTensor", "`tf.sparse.to_dense(...)`, in a dataset by its `map`"
+    ragged = "RaggedTensor", "`tf.RaggedTensor.to_tensor(...)`, in a dataset by its `map`"
+    scipy = scipy_sparse.csr_array(x)
+    return [
+        (tf.sparse.from_dense(x), *sparse),
+        (tf.RaggedTensor.from_tensor(x), *ragged),
+        (scipy, "csr_array", "`.toarray()`"),
+    ]
+
+
+@pytest.mark.parametrize("form", range(3))
+def test_sparse_data_are_refused(form, model, search, good):
+    x, y = good
+    given, kind, way = sparse_forms(x)[form]
+    uses = [
+        lambda: model.fit(given, y),
+        lambda: model.evaluate(given, y),
+        lambda: model.predict(given),
+        lambda: model.train_on_batch(given, y),
+        lambda: search.fit(keras_mtl.data.search_split((given, y))),
+    ]
+    if form < 2:
+        data = tf.data.Dataset.from_tensor_slices((given, y)).batch(4)
+        uses += [
+            lambda: model.fit(data),
+            lambda: model.evaluate(data),
+            lambda: model.predict(data),
+            lambda: model.fit(*good, validation_data=data),
+            lambda: search.fit(keras_mtl.data.search_split(data)),
+        ]
+    for use in uses:
+        with pytest.raises(DataError) as error:
+            use()
+        assert str(error.value) == (
+            f"The data must be dense. Received: a {kind}. Make it dense first: {way}."
+        )
+
+
+def test_sparse_labels_are_refused(model, good):
+    x, y = good
+    with pytest.raises(DataError, match="Received: a SparseTensor"):
+        model.fit(x, {**y, "value": tf.sparse.from_dense(y["value"])})
+
+
+def test_callbacks_are_a_list_or_one(model, good):
+    first = keras.callbacks.LambdaCallback()
+    found = keras.callbacks.CallbackList([first], model=model)
+    with pytest.raises(TypeError) as error:
+        model.fit(*good, callbacks=found)
+    assert str(error.value) == (
+        "`callbacks` must be a list of Keras callbacks, or one. Received: a `CallbackList`, whose "
+        "model is set already. Pass its `callbacks`."
+    )
+    for callbacks in ("backup", [first, 3]):
+        with pytest.raises(TypeError, match=r"^`callbacks` must be a list of Keras callbacks, or"):
+            model.fit(*good, callbacks=callbacks)

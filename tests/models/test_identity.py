@@ -275,6 +275,23 @@ def test_damaged_weights_are_refused(suffix, damage, tmp_path):
     assert all(map(np.array_equal, before, model.get_weights()))
 
 
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_of_a_plain_keras_model_are_refused(suffix, tmp_path):
+    path = tmp_path / f"plain{suffix}"
+    plain = toys.mlp(blocks=2)
+    plain.save(path) if suffix == ".keras" else plain.save_weights(path)
+    model = network(plan())
+    before = model.get_weights()
+    with pytest.raises(ValueError) as error:
+        model.load_weights(path, skip_mismatch=True)
+    assert str(error.value) == (
+        "`filepath` must be a file of weights of a model of this library. Received: "
+        f"{str(path)!r}, weights of another model. Load them into the backbone, and pass it to "
+        "`keras_mtl.build`."
+    )
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
 def test_files_that_are_not_there_are_keras_own_matter(tmp_path):
     with pytest.raises((FileNotFoundError, OSError)):
         network(plan()).load_weights(tmp_path / "no.weights.h5")

@@ -24,6 +24,11 @@ def a_folder(path):
     (path / "inside").mkdir(parents=True)
 
 
+def a_loop(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
 def nested(path):
     path.write_text("[" * 100_000)
 
@@ -34,6 +39,7 @@ DAMAGES = {
     "bytes that are no text": random_bytes,
     "a folder": a_folder,
     "text without data": lambda path: path.write_text("null"),
+    "a file that cannot be read, Too many levels of symbolic links": a_loop,
 }
 REASONS = {**DAMAGES, "text that breaks off or does not parse, nested": nested}
 
@@ -382,3 +388,16 @@ def test_so_is_a_result_whose_data_have_another_form(changes, climb):
     with pytest.warns(UserWarning, match="data of another form") as warned:
         assert len(Partitions(climb.parent).results()) == 27
     assert len(warned) == 1
+
+
+def test_a_result_that_is_gone_is_said(climb):
+    path = climb / "trial_0003" / "result.json"
+    path.unlink()
+    with pytest.warns(UserWarning) as warned:
+        rows = Partitions(climb.parent).results()
+    assert [row.index for row in rows] == [i for i in range(28) if i != 3]
+    assert [str(warning.message) for warning in warned] == [
+        f"{str(path)!r} must be as the search has written it. Received: no file. The row is left "
+        f"out. Delete the folder {str(path.parent)!r}, make the tuner again and call `search`: then "
+        "that trial, and no other, is evaluated again."
+    ]

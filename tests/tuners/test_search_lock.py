@@ -60,3 +60,16 @@ def test_one_process_may_search_again(tmp_path):
     for _ in range(2):
         Area(tmp_path).search(verbose=0)
     Area(tmp_path, overwrite=True).search(verbose=0)
+
+
+def test_folder_in_the_place_of_the_lock_is_named(tmp_path):
+    tuner = Area(tmp_path)
+    lock = tmp_path / "area" / "search.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    with pytest.raises(OSError) as error:
+        tuner.search(verbose=0)
+    assert str(error.value) == (
+        f"{str(lock)!r} must be a file that can be written. Received: Is a directory. Delete what "
+        "is in its place."
+    )
