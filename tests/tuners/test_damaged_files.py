@@ -398,6 +398,6 @@ def test_a_result_that_is_gone_is_said(climb):
     assert [row.index for row in rows] == [i for i in range(28) if i != 3]
     assert [str(warning.message) for warning in warned] == [
         f"{str(path)!r} must be as the search has written it. Received: no file. The row is left "
-        f"out. Delete the folder {str(path.parent)!r}, make the tuner again and call `search`: then "
-        "that trial, and no other, is evaluated again."
+        f"out. Delete the folder {str(path.parent)!r}, make the tuner again and call `search`: "
+        "then that trial, and no other, is evaluated again."
     ]
