@@ -12,6 +12,7 @@ from keras import ops
 from keras_mtl.checks import check_seed
 from keras_mtl.data.join_tasks import join_tasks
 from keras_mtl.data.sample_tasks import sample_tasks
+from keras_mtl.errors import DataError
 from keras_mtl.graph import INPUT, feature_model, read
 from keras_mtl.graph.channel_selection import bits
 from keras_mtl.metrics import relative_performance
@@ -161,17 +162,21 @@ class DistillationProxy(MultiTaskModel):
             train, validation: dict from input set to `(x, y)` arrays; or `(x, {task: y})` where all
                 tasks read the same inputs.
             limit: int or `None`. At most so many examples of every task, the first ones.
+
+        Raises:
+            DataError: when data have another form, or a task's labels are missing.
         """
-        self.targets, self._held_out, finals = {}, {}, {}
+        targets, held_out, finals = {}, {}, {}
         for task in self._given:
             x, _ = _examples(train, task, limit)
             source, ends = self._features(task.name, x)
-            self.targets[task.name] = source, ops.convert_to_numpy(Joined()(ends))
+            targets[task.name] = source, ops.convert_to_numpy(Joined()(ends))
             x, y = _examples(validation, task, limit)
             source, ends = self._features(task.name, x)
-            self._held_out[task.name] = source, y
+            held_out[task.name] = source, y
             finals[task.name] = ends[-1], y
         self.teacher_results = self._judged(finals)
+        self.targets, self._held_out = targets, held_out
 
     def _features(self, task, x):
         """What the student gets of a task's examples, and what it is to give: arrays."""
@@ -286,7 +291,20 @@ def _outputs(model, x):
 
 def _examples(data, task, limit):
     """The inputs and labels of one task, at most `limit`."""
-    x, y = data[task.inputs] if task.inputs is not None else data
+    part = data
+    if task.inputs is not None:
+        part = data.get(task.inputs) if isinstance(data, dict) else None
+    pair = isinstance(part, (tuple, list)) and len(part) == 2
+    y = part[1] if pair else None
     if isinstance(y, dict):
-        y = y[task.name]
+        y = y.get(task.name)
+    if y is None:
+        form = "`(x, y)` with labels by task" if task.inputs is None else "a dict by input set"
+        found = f"a dict with {list(data)}" if isinstance(data, dict) else type(data).__name__
+        own = f", and tasks without inputs of their own, `Task(..., inputs={task.name!r})`"
+        raise DataError(
+            f"The data of `prepare` must be {form}, with labels of task {task.name!r}. Received: "
+            f"{found}{own if task.inputs is None and isinstance(data, dict) else ''}."
+        )
+    x = part[0]
     return x[:limit], y[:limit]

@@ -1,5 +1,7 @@
 """What two models must agree in to share weights or a training, as plain data."""
 
+import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,7 +36,24 @@ def plain(value):
         return f"{len(items)} items, {hashlib.sha256(json.dumps(items).encode()).hexdigest()[:12]}"
     if hasattr(value, "get_config"):
         return of_object(value)
-    return getattr(value, "__qualname__", type(value).__name__)
+    return _of_function(value)
+
+
+def _of_function(function):
+    """The name of a function, and the numbers that it was made with where there are some."""
+    if isinstance(function, functools.partial):
+        given = [*function.args, function.keywords]
+        return {"function": plain(function.func), "arguments": plain(given)}
+    name = getattr(function, "__qualname__", type(function).__name__)
+    # Functions that another one has made are told apart by what they hold of it.
+    cells = getattr(function, "__closure__", None) or ()
+    names = function.__code__.co_freevars if cells else ()
+    held = {}
+    for free, cell in zip(names, cells, strict=True):
+        with contextlib.suppress(ValueError):  # nothing in it yet
+            if isinstance(cell.cell_contents, (bool, int, float, str)):
+                held[free] = cell.cell_contents
+    return {"function": name, "held": held} if held else name
 
 
 def of_object(thing):

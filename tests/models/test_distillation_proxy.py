@@ -162,6 +162,25 @@ def test_what_it_refuses(case):
             case.proxy.score(plan)
 
 
+def test_data_of_another_form_are_refused(case):
+    tasks = [keras_mtl.Task(name, keras_mtl.heads.Regressor(1), "mse", ["mae"]) for name in NAMES]
+    teachers = {task.name: keras_mtl.build(case.backbone, task, "shared") for task in tasks}
+    proxy = DistillationProxy(case.backbone, tasks, teachers, frozen=1)
+    with pytest.raises(keras_mtl.DataError) as error:
+        proxy.prepare(case.data, case.data)
+    assert str(error.value) == (
+        "The data of `prepare` must be `(x, y)` with labels by task, with labels of task "
+        f"{NAMES[0]!r}. Received: a dict with {list(case.data)}, and tasks without inputs of their "
+        f"own, `Task(..., inputs={NAMES[0]!r})`."
+    )
+    with pytest.raises(keras_mtl.DataError, match=r"labels of task .*\. Received: tuple\.$"):
+        proxy.prepare((np.zeros((2, *toys.SHAPE)), {}), case.data)
+    with pytest.raises(
+        keras_mtl.DataError, match=r"must be a dict by input set, .* dict with \[\]"
+    ):
+        case.proxy.prepare({}, case.data)
+
+
 def test_teachers_features_are_their_own(case):
     source, _ = case.proxy.targets["a"]
     assert source.shape[0] == 24 and source.shape[1:3] == (8, 8)

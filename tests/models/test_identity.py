@@ -1,5 +1,6 @@
 """Files of weights and backups belong to one network: what differs is named, nothing is changed."""
 
+import functools
 import json
 
 import h5py
@@ -12,7 +13,7 @@ from keras import layers
 import keras_mtl
 from keras_mtl import Architecture, Fusion
 from keras_mtl.callbacks import BackupAndResume
-from keras_mtl.models.identity import difference
+from keras_mtl.models.identity import difference, of_tasks
 from keras_mtl.strategies import MTLNAS, AdaShare
 
 
@@ -303,3 +304,23 @@ def test_plain_architecture_is_known(tmp_path):
     by_hand = Architecture(decided.tasks, decided.units, decided.choices)
     network(decided).save_weights(tmp_path / "a.weights.h5")
     network(by_hand).load_weights(tmp_path / "a.weights.h5")
+
+
+def scaled(factor):
+    def error(y_true, y_pred):
+        return factor * keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+    return error
+
+
+@pytest.mark.parametrize(
+    "made",
+    [scaled, lambda delta: functools.partial(keras.losses.huber, delta=delta)],
+    ids=["closure", "partial"],
+)
+def test_functions_that_hold_other_numbers_are_other_losses(made):
+    def identity(number):
+        return of_tasks([keras_mtl.Task("a", keras.layers.Dense(1), made(number))])
+
+    assert identity(0.5) == identity(0.5)
+    assert identity(0.5) != identity(0.9)
