@@ -6,6 +6,7 @@ to one that makes a random batch of a few examples for it, in the structure that
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 VOCABULARY, LENGTH = 50, 12
@@ -185,3 +186,13 @@ OTHERS = {
     "unet_transposed": (lambda: unet(transposed=True), _image(16)),
 }
 BACKBONES = {**APPLICATIONS, **OTHERS}
+
+# One of each kind, for tests that try a fixed strategy on all of them.
+KINDS = [
+    pytest.param("MobileNetV2", marks=pytest.mark.slow),
+    "transformer",
+    "recurrent",
+    "convolutions_1d",
+    "table",
+    "unet",
+]

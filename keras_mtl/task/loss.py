@@ -5,13 +5,14 @@ import inspect
 import keras
 from keras import ops
 
+from keras_mtl.task.of_function import OfFunction
 from keras_mtl.task.settings import settings_of, takes
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "none", None)
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
-class FunctionLoss(keras.losses.Loss):
+class FunctionLoss(OfFunction, keras.losses.Loss):
     """A loss function of `(y_true, y_pred)` or `(y_true, y_pred, mask)`, as an object."""
 
     def __init__(self, function, name=None):
@@ -20,16 +21,6 @@ class FunctionLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred, **mask):
         return self.function(y_true, y_pred, **mask)
-
-    def get_config(self):
-        return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
-
-    @classmethod
-    def from_config(cls, config):
-        function = config["function"]
-        if not callable(function):
-            function = keras.saving.deserialize_keras_object(function)
-        return cls(function, config["name"])
 
 
 def as_loss(loss, task):

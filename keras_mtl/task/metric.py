@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_mtl.errors import DataError
 from keras_mtl.task.loss import class_of
+from keras_mtl.task.of_function import OfFunction
 from keras_mtl.task.presence import partly, spread
 from keras_mtl.task.settings import copied, settings_of, takes
 
@@ -21,7 +22,7 @@ _ACCURACIES = {
 
 
 @keras.saving.register_keras_serializable("keras_mtl")
-class FunctionMetric(keras.metrics.MeanMetricWrapper):
+class FunctionMetric(OfFunction, keras.metrics.MeanMetricWrapper):
     """The mean of a function of `(y_true, y_pred)`, as a metric with a configuration."""
 
     def __init__(self, function, name=None):
@@ -35,16 +36,6 @@ class FunctionMetric(keras.metrics.MeanMetricWrapper):
             given = spread(sample_weight, len(values.shape)) != 0
             values = ops.where(given, values, ops.zeros_like(values))
         keras.metrics.Mean.update_state(self, values, sample_weight)
-
-    def get_config(self):
-        return {"function": keras.saving.serialize_keras_object(self.function), "name": self.name}
-
-    @classmethod
-    def from_config(cls, config):
-        function = config["function"]
-        if not callable(function):
-            function = keras.saving.deserialize_keras_object(function)
-        return cls(function, config["name"])
 
 
 class TaskMetric(keras.metrics.Metric):

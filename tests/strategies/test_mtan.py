@@ -187,17 +187,7 @@ def test_maps_of_unknown_size():
     assert model(np.ones((2, 17, 13, 3), "float32"))["value"].shape == (2, 1)
 
 
-KINDS = [
-    pytest.param("MobileNetV2", marks=pytest.mark.slow),
-    "transformer",
-    "recurrent",
-    "convolutions_1d",
-    "table",
-    "unet",
-]
-
-
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", backbones.KINDS)
 def test_backbones_of_many_kinds(name):
     make, batch = backbones.BACKBONES[name]
     backbone = make()

@@ -216,17 +216,7 @@ def test_what_is_served_has_no_penalty(trained, tmp_path):
         np.testing.assert_allclose(served[task](x=x)[task], answer, rtol=1e-5)
 
 
-KINDS = [
-    pytest.param("MobileNetV2", marks=pytest.mark.slow),
-    "transformer",
-    "recurrent",
-    "convolutions_1d",
-    "table",
-    "unet",
-]
-
-
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", backbones.KINDS)
 def test_backbones_of_many_kinds(name):
     make, batch = backbones.BACKBONES[name]
     backbone = make()
