@@ -15,7 +15,8 @@ from keras_mtl.errors import UnsupportedBackboneError
 INPUT = -1  # the `node` of a value that is an input of the backbone
 
 # Keras has no public name for it. Before 3.14 a model without any operation is refused.
-_Functional = type(keras.Model(_x := keras.Input((1,), name="probe"), keras.layers.Identity()(_x)))
+_probe = keras.Input((1,), name="probe")
+_Functional = type(keras.Model(_probe, keras.layers.Identity(name="reader")(_probe)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +296,8 @@ class _Reader:
             keras.Input(batch_shape=shape, dtype=x.dtype)
             for shape, x in zip(shapes, plain.inputs, strict=True)
         ]
+        for symbol in symbols:  # before Keras 3.14 every input must be read by something
+            keras.layers.Identity(name="reader")(symbol)
         self.remember(symbols, inputs)
 
         def stand_in(operation):

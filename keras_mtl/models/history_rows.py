@@ -31,7 +31,7 @@ class Rows:
 
     def results(self):
         """Name -> value of every row of training."""
-        return {row.name: row.result() for row in self.all()}
+        return _results(self.all())
 
     def of_evaluation(self, total):
         """Name -> value of the rows of an evaluation.
@@ -46,10 +46,19 @@ class Rows:
             for task, row in self.tasks.items()
         }
         loss = total(means, present) + self.loss.result()
-        return {self.loss.name: loss, **{row.name: row.result() for row in self._of_tasks()}}
+        return {self.loss.name: loss, **_results(self._of_tasks())}
 
     def _of_tasks(self):
         return [*self.tasks.values(), *(m for found in self.metrics.values() for m in found)]
+
+
+def _results(rows):
+    """Name -> value; a result that is a dict has its own names, as in Keras."""
+    found = {}
+    for row in rows:
+        result = row.result()
+        found |= result if isinstance(result, dict) else {row.name: result}
+    return found
 
 
 class EpochEnd(keras.callbacks.Callback):

@@ -5,6 +5,7 @@ import tempfile
 
 import keras
 
+from keras_mtl.errors import UnsupportedBackboneError
 from keras_mtl.graph import is_weighted
 from keras_mtl.models.inner_layers import inner_layers, pairs
 
@@ -59,7 +60,14 @@ def _hand_own_variables(clone, original):
         return
     weights = clone.weights if is_weighted(clone) else []
     values = [keras.ops.convert_to_numpy(variable) for variable in weights]
-    clone.load_own_variables(store)
+    try:
+        clone.load_own_variables(store)
+    except AttributeError:  # the same lookups, where Keras cannot load them either
+        raise UnsupportedBackboneError(
+            f"`backbone` must have layers that this version of Keras can load. Received: layer "
+            f"{original.name!r} of type {type(original).__name__}, adapted, with Keras "
+            f"{keras.__version__}. Install a newer Keras."
+        ) from None
     for variable, value in zip(weights, values, strict=True):
         variable.assign(value)
 

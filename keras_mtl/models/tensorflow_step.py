@@ -305,7 +305,7 @@ def as_numbers(results):
     """
     if not tf.executing_eagerly():
         return results
-    return tf.nest.map_structure(lambda x: x if np.ndim(x) else float(x), results)
+    return {name: x if np.ndim(x) else float(x) for name, x in results.items()}
 
 
 @contextlib.contextmanager
