@@ -46,7 +46,6 @@ def check_batches(model, data, *, batched=True):
         _check_class_weight(task, *rows[:2])
         _check_labels(task, *rows[:2])
         _check_weights(task, *rows)
-        _check_missing(task, *rows)
 
 
 def check_lengths(x, y, sample_weight=None):
@@ -365,7 +364,7 @@ def _check_weights(task, output, labels, weights):
         )
 
 
-def _check_missing(task, output, labels, weights):
+def check_missing(task, output, labels, weights):
     """Looks at arrays of labels for examples that are missing in part where none may be.
 
     Where data are no arrays, or sizes are open, the step looks at every batch.

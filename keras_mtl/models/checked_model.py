@@ -18,6 +18,7 @@ from keras_mtl.models import tensorflow_step
 from keras_mtl.models.check_data import (
     check_batches,
     check_lengths,
+    check_missing,
     check_not_empty,
     check_sets,
     check_task_sets,
@@ -193,10 +194,13 @@ class CheckedModel(IdentifiedModel):
             y, sample_weight = by_task(self.tasks, y, sample_weight)
             check_lengths(x, y, sample_weight)
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
-            check_batches(self, keras.tree.map_structure(_as_array, arrays))
+            arrays = keras.tree.map_structure(_as_array, arrays)
+            check_batches(self, arrays)
             for task in self.tasks:
-                weight = (sample_weight or {}).get(task.name)
-                check_labels(task, self.output_specs[task.name], y[task.name], weight)
+                weight = arrays[2].get(task.name) if len(arrays) == 3 else None
+                rows = self.output_specs[task.name], arrays[1][task.name], weight
+                check_labels(task, *rows)
+                check_missing(task, *rows)
         elif hasattr(x, "element_spec"):
             check_not_empty(x)
             check_batches(self, x.element_spec)

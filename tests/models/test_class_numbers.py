@@ -64,7 +64,14 @@ class Batches(keras.utils.PyDataset):
 
 @pytest.mark.parametrize(
     "y",
-    [labels(99), labels(-1), labels(255, "uint8"), labels(10.0, "float32"), labels(99)[:, None]],
+    [
+        labels(99),
+        labels(-1),
+        labels(255, "uint8"),
+        labels(10.0, "float32"),
+        labels(99)[:, None],
+        np.full(8, 99),  # from the first on
+    ],
 )
 def test_arrays_are_looked_at_before_the_first_step(model, y):
     found = int(y.ravel()[5])
