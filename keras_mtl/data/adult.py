@@ -96,8 +96,8 @@ def _find_folder(data_dir):
     if data_dir is None or not (Path(data_dir) / "adult_train.csv.gz").is_file():
         raise FileNotFoundError(
             "`data_dir` must contain `adult_train.csv.gz`. "
-            f"Received: data_dir={data_dir and str(data_dir)!r}. Pass another `data_dir`, or set the "
-            "environment variable KERAS_MTL_DATA to the folder that contains `adult`."
+            f"Received: data_dir={data_dir and str(data_dir)!r}. Pass another `data_dir`, or set "
+            "the environment variable KERAS_MTL_DATA to the folder that contains `adult`."
         )
     return Path(data_dir)
 
