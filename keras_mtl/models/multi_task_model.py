@@ -173,18 +173,9 @@ class MultiTaskModel(TaskModel):
             return super().train_step(data)
         return self._task_steps.train_step(data)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool | None = True,
-        examples: Any = None,
-    ) -> Any:
+    def observe(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
         if self.step_task is not None:
             self._task_steps.observe(y, y_pred, sample_weight)
-        return super().compute_loss(x, y, y_pred, sample_weight, training, examples)
 
     def step_losses(self) -> list[Any]:
         if self.step_task is None:

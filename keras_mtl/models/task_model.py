@@ -329,6 +329,9 @@ class TaskModel(CheckedModel):
             found[task.name] = (ops.sum(values * weight), ops.sum(divisor))
         return found
 
+    def observe(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Sees the labels and predictions of every batch; for models that go by them."""
+
     def compute_loss(
         self,
         x: Any = None,
@@ -339,6 +342,7 @@ class TaskModel(CheckedModel):
         examples: Any = None,
     ) -> Any:
         """As Keras' own; `examples` is how many the row `loss` counts, by default all of them."""
+        self.observe(y, y_pred, sample_weight)
         # In a distributed step every replica has its part of the batch. Losses are means over all
         # of them, and since gradients are summed over replicas, each takes its share of the total.
         replicas = tensorflow_step.replicas()

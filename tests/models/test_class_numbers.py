@@ -110,18 +110,26 @@ def test_a_search_looks_at_both_batches():
 def test_what_is_missing_may_be_anything(wrong):
     y = {"kind": labels(wrong)}
     ignoring = built(task(ignore=wrong))
-    ignoring.fit(X, y, verbose=0)
-    ignoring.fit(Batches(y), verbose=0)
+    histories = [ignoring.fit(X, y, verbose=0), ignoring.fit(Batches(y), verbose=0)]
     weights = {"kind": (y["kind"] != wrong).astype("float32")}
     plain = built(task())
-    plain.fit(X, y, sample_weight=weights, verbose=0)
-    plain.fit(tf.data.Dataset.from_tensor_slices((X, y, weights)).batch(4), verbose=0)
+    histories += [plain.fit(X, y, sample_weight=weights, verbose=0)]
+    batched = tf.data.Dataset.from_tensor_slices((X, y, weights)).batch(4)
+    histories += [plain.fit(batched, verbose=0)]
+    assert all(np.isfinite(h.history["kind_loss"]).all() for h in histories)
     missing = np.where(y["kind"] == wrong, np.nan, y["kind"]).astype("float32")
-    plain.evaluate(X, {"kind": missing}, verbose=0)
+    found = plain.evaluate(X, {"kind": missing}, verbose=0, return_dict=True)
+    weighted = plain.evaluate(X, y, sample_weight=weights, verbose=0, return_dict=True)
+    assert found["kind_loss"] == pytest.approx(weighted["kind_loss"], rel=1e-6)
 
 
 def test_bytes_do_not_hold_the_number_of_the_last_class():
-    built(task(head=layers.Dense(300))).evaluate(X, {"kind": np.full(8, 255, "uint8")}, verbose=0)
+    model = built(task(head=layers.Dense(300)))
+    losses = [
+        model.evaluate(X, {"kind": np.full(8, 255, kind)}, verbose=0, return_dict=True)["loss"]
+        for kind in ("uint8", "int32")
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_pixels():
