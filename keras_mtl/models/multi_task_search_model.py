@@ -28,7 +28,7 @@ from keras_mtl.models.identity import of_search
 from keras_mtl.models.layer_names import by_name, check_names_apart
 from keras_mtl.models.optimizers import begin_again, check_optimizers
 from keras_mtl.models.task_model import TaskModel
-from keras_mtl.models.unripe import unripe
+from keras_mtl.models.undertrained import undertrained
 from keras_mtl.report import say
 from keras_mtl.strategies.strategy import Moment, child_seed
 from keras_mtl.task import Task, task_configs
@@ -537,7 +537,7 @@ class MultiTaskSearchModel(TaskModel):
         Warns:
             UserWarning: when the search was stopped before its units were open, or hardly after.
         """
-        if reason := unripe(self):
+        if reason := undertrained(self):
             warnings.warn(reason, stacklevel=2)
         if samples is None:
             return self._architecture(self.search.most_likely(), {})
