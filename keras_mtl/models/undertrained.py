@@ -9,8 +9,8 @@ SHARE = 0.1  # of the epochs that a plan keeps everything open; less is hardly a
 def undertrained(search):
     """Says in words why a decision of a search means little, or returns `None`.
 
-    A plan that has come to its end is never undertrained, and neither is a policy that was set by hand
-    before any step.
+    A plan that has come to its end is never undertrained, and neither is a policy that was set by
+    hand before any step.
 
     Args:
         search: `MultiTaskSearchModel`.
